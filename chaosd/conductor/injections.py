@@ -1,0 +1,213 @@
+"""One step of the timeline, done: prepare → lease → journal → inject → read back → undo.
+
+The lease is on disk before the act, so whatever happens in between, the watchdog or `chaosd heal` can undo it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from chaosd.conductor.context import Context
+from chaosd.conductor.instruments import Instruments
+from chaosd.experiment.timeline import Step
+from chaosd.faults.fault import Fault
+from chaosd.faults.table import FAULTS
+from chaosd.healing import ladder
+from chaosd.healing.lease import Lease, new_lease
+from chaosd.kernel.clock import SECOND
+from chaosd.kernel.errors import ChaosdError, JournalError
+from chaosd.kernel.proof import Proof, Source
+
+_INJECT_DEADLINE_S = 30.0
+# Beyond the planned end of the slowest injection a lease gets this long before the watchdog takes over: earlier, it
+# would undo an injection that has only just begun, and close the lease of what is broken a moment later.
+_GRACE_NS = 15 * SECOND
+_LEASE_NS = round(_INJECT_DEADLINE_S * SECOND) + _GRACE_NS
+_UNDO_DEADLINE_S = 60.0
+
+
+@dataclass(slots=True)
+class Injection:
+    """A step under way. `state` is planned, injected, failed, healed or unhealed."""
+
+    step: Step
+    fault: Fault
+    at_ns: int
+    memo: dict[str, Any] = field(default_factory=dict)
+    lease: Lease | None = None
+    state: str = "planned"
+    heal_due_ns: int = 0
+
+
+class Injections:
+    """All injections of a run."""
+
+    def __init__(self, context: Context, instruments: Instruments) -> None:
+        self._context = context
+        self._instruments = instruments
+        self.all: list[Injection] = []
+        self.clear_high_ns = 0
+
+    def plan(self, steps: tuple[Step, ...], origin_ns: int) -> None:
+        """Lay the timeline on the clock: `origin_ns` is the end of the baseline."""
+        for step in steps:
+            fault = FAULTS[step.fault]
+            injection = Injection(step, fault, origin_ns + step.at_ns)
+            self.all.append(injection)
+            self._context.facts.append(
+                "fault_planned",
+                id=step.id,
+                fault=step.fault,
+                on=step.on,
+                params=step.params.model_dump(mode="json"),
+                at_ns=injection.at_ns,
+                for_ns=step.for_ns,
+                bite=[asdict(proof) for proof in fault.bite(step.on, step.params)],
+                healed=[asdict(proof) for proof in fault.healed(step.on, step.params)],
+                voids=list(fault.voids),
+            )
+
+    def measure_before(self) -> None:
+        """A bandwidth cap is proved by bulk transfers, which need one without the cap to compare with."""
+        for injection in self.all:
+            for proof in _caps(injection):
+                self._instruments.bulk_baseline(proof.on, proof.stream, proof.amount)
+
+    async def carry_out(self) -> None:
+        """Do the whole timeline; returns when the last injection is healed."""
+        async with asyncio.TaskGroup() as group:
+            for injection in self.all:
+                group.create_task(self._one(injection), name=f"fault {injection.step.id}")
+
+    async def heal_all(self) -> None:
+        """Undo whatever is still open; bounded, and goes on to the next one when one cannot be undone."""
+        async with asyncio.TaskGroup() as group:
+            for injection in self.all:
+                if injection.lease is not None and injection.state in ("planned", "injected"):
+                    # To its end, even when the heal beside it fails.
+                    group.create_task(_to_the_end(self._heal(injection)), name=f"heal {injection.step.id}")
+
+    def in_force(self) -> list[dict[str, Any]]:
+        """What is broken now, for the live view."""
+        now = self._context.clock.now_ns()
+        return [
+            {
+                "id": injection.step.id,
+                "fault": injection.step.fault,
+                "on": injection.step.on,
+                "left_s": max(0.0, (injection.heal_due_ns - now) / SECOND),
+            }
+            for injection in self.all
+            if injection.state == "injected"
+        ]
+
+    @property
+    def unhealed(self) -> list[str]:
+        """Injections that could not be undone."""
+        return [injection.step.id for injection in self.all if injection.state == "unhealed"]
+
+    async def _one(self, injection: Injection) -> None:
+        await self._sleep_until(injection.at_ns - SECOND)
+        injection.memo = await injection.fault.prepare(self._context.testbed, injection.step.on, injection.step.params)
+        self._instruments.edge()
+        await self._sleep_until(injection.at_ns)
+        # An injection in flight must end before it is undone, or the two race for the same toxic.
+        await _to_the_end(self._inject(injection))
+        if injection.state != "injected":
+            return
+        await self._sleep_until(injection.heal_due_ns)
+        await _to_the_end(self._heal(injection))
+
+    async def _inject(self, injection: Injection) -> None:
+        step, context = injection.step, self._context
+        tag = f"chaosd-{context.run_id}-{step.id}"
+        injection.lease = new_lease(
+            run_id=context.run_id,
+            injection=step.id,
+            fault=step.fault,
+            on=step.on,
+            params=step.params.model_dump(mode="json"),
+            memo=injection.memo,
+            tag=tag,
+            testbed=str(context.testbed.directory),
+            lasts_ns=step.for_ns + _LEASE_NS,
+            clock=context.clock,
+        )
+        context.leases.open(injection.lease)
+        context.facts.append("fault_intended", durable=True, id=step.id, lease=injection.lease.id)
+        self._instruments.edge()
+        call_ns = context.clock.now_ns()
+        try:
+            async with asyncio.timeout(_INJECT_DEADLINE_S):
+                readback = await injection.fault.inject(context.testbed, step.on, step.params, injection.memo, tag)
+        except (ChaosdError, OSError, TimeoutError) as error:
+            injection.state = "failed"
+            context.facts.append("fault_failed", durable=True, id=step.id, error=str(error))
+            context.say_fault("failed", step, str(error))
+            await self._heal(injection)
+            return
+        returned_ns = context.clock.now_ns()
+        injection.heal_due_ns = returned_ns + step.for_ns
+        injection.state = "injected"
+        context.facts.append(
+            "fault_injected", durable=True, id=step.id, call_ns=call_ns, returned_ns=returned_ns, readback=readback
+        )
+        context.say_fault("injected", step, "")
+        for proof in _caps(injection):
+            self._instruments.bulk(proof.on, proof.stream, proof.amount)
+
+    async def _heal(self, injection: Injection) -> None:
+        step, context, lease = injection.step, self._context, injection.lease
+        if lease is None or injection.state in ("healed", "unhealed"):
+            return
+        failed = injection.state == "failed"
+        for proof in _caps(injection):
+            self._instruments.bulk(proof.on, proof.stream, 0)
+        # A full disk must not keep anything broken. If it still is full after the undo, that ends the run.
+        with suppress(JournalError):
+            context.facts.append("heal_intended", durable=True, id=step.id)
+        self._instruments.edge()
+        try:
+            async with asyncio.timeout(_UNDO_DEADLINE_S):
+                cleared = await ladder.undo(context.testbed, lease)
+        except (ChaosdError, OSError, TimeoutError) as error:
+            injection.state = "unhealed"
+            context.facts.append("heal_failed", durable=True, id=step.id, error=str(error))
+            context.say_fault("unhealed", step, str(error))
+            return
+        injection.state = "failed" if failed else "healed"
+        self.clear_high_ns = max(self.clear_high_ns, cleared.high_ns)
+        context.facts.append(
+            "fault_healed",
+            durable=True,
+            id=step.id,
+            clear_low_ns=cleared.low_ns,
+            clear_high_ns=cleared.high_ns,
+            by="conductor",
+            evidence=cleared.evidence,
+        )
+        context.leases.close(lease)
+        self._instruments.edge()
+        context.say_fault("healed", step, "")
+
+    async def _sleep_until(self, at_ns: int) -> None:
+        await asyncio.sleep(max(0.0, (at_ns - self._context.clock.now_ns()) / SECOND))
+
+
+def _caps(injection: Injection) -> list[Proof]:
+    bite = injection.fault.bite(injection.step.on, injection.step.params)
+    return [proof for proof in bite if proof.source is Source.RATE_KB_S]
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await bounded work that a cancellation may delay but must not cut off."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -1,0 +1,119 @@
+"""Which stack a run asks for: chosen, checked against what the experiment needs and whom the operator allowed to touch.
+
+All of it before anything starts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaosd.conductor.client import RunRequest
+from chaosd.experiment import document
+from chaosd.experiment.problems import one_error, validate
+from chaosd.experiment.spec import Experiment
+from chaosd.kernel.errors import SourceError, StackError, UsageError
+from chaosd.stack.providers.embedded import CAPABILITIES
+from chaosd.stack.providers.external import COMPOSE
+from chaosd.stack.providers.section import StackSection, places
+from chaosd.testbed.record import Record
+from chaosd.testbed.testbed import SECTION
+
+EMBEDDED, EXTERNAL = "embedded", "external"
+_KEY = "stack"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`extra` goes into the testbed's record, for whoever rebuilds or ends the testbed later."""
+
+    provider: str
+    capabilities: tuple[str, ...]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def wanted(request: RunRequest) -> Wanted:
+    """The stack of a request. Raises UsageError and SourceError for one that cannot be, or that nobody allowed."""
+    if request.stack_file is None:
+        if request.stack not in (EMBEDDED, EXTERNAL):
+            raise UsageError(f"there is no stack {request.stack!r}", remedy=f"one of: {EMBEDDED}, {EXTERNAL}")
+        return Wanted(request.stack, CAPABILITIES if request.stack == EMBEDDED else COMPOSE.capabilities)
+    section = _read(request.stack_file)
+    if section.provider == EMBEDDED:
+        return Wanted(EMBEDDED, CAPABILITIES)
+    if section.provider != EXTERNAL:
+        raise UsageError(
+            f"{request.stack_file}: there is no provider {section.provider} yet",
+            remedy="`docker compose -f docker-compose.chaos.yml up --wait`, then provider: external",
+        )
+    found = places(section, request.stack_file)
+    if found is COMPOSE:
+        return Wanted(EXTERNAL, found.capabilities)
+    refuse_strangers(request.stack_file, section, request.allow_hosts)
+    return Wanted(EXTERNAL, found.capabilities, {SECTION: section.model_dump(mode="json")})
+
+
+def refuse_strangers(file: str, section: StackSection, allowed: tuple[str, ...]) -> None:
+    """Raise UsageError for a host that is not this machine unless the operator named it: a file is no consent."""
+    for what, address in _addresses(section):
+        host = address.rpartition(":")[0].strip("[]")
+        if not _is_loopback(host) and host not in allowed:
+            raise UsageError(
+                f"{file}: {what} is on {host}, which is not this machine; chaosd would break it there",
+                remedy=f"if that is what you want: --allow-host {host}",
+            )
+
+
+def refuse_what_it_lacks(experiment: Experiment, capabilities: tuple[str, ...] | frozenset[str]) -> None:
+    """Raise StackError for a fault that the stack cannot have."""
+    for step in experiment.timeline:
+        if step.needs not in capabilities and step.on != "target":
+            raise StackError(
+                f"{step.id}: {step.fault} on {step.on} needs a stack that can {step.needs}; "
+                f"this one can only {', '.join(sorted(capabilities))}",
+                remedy="use --stack embedded, or an experiment of network faults only",
+            )
+
+
+def refuse_another(record: Record, asked: Wanted) -> None:
+    """Raise UsageError when a kept testbed is of another kind than the run asks for."""
+    same = record.provider == asked.provider and record.extra.get(SECTION) == asked.extra.get(SECTION)
+    if not same:
+        raise UsageError(
+            f"the testbed {record.name} is on another stack ({record.provider}) than this run asks for",
+            remedy=f"`chaosd stack down {record.name}`, or give another --testbed",
+        )
+
+
+def _read(path: str) -> StackSection:
+    source = document.read(Path(path))
+    raw = source.plain.get(_KEY) if isinstance(source.plain, dict) else None
+    if raw is None:
+        raise SourceError("there is no section `stack`", file=path, remedy="docs/external-stacks.md shows one")
+    problems: list[SourceError] = []
+    section = validate(source, StackSection, raw, (_KEY,), problems)
+    if section is None:
+        raise one_error(problems)
+    return section
+
+
+def _addresses(section: StackSection) -> Iterator[tuple[str, str]]:
+    for name in ("kafka", "redis", "postgres"):
+        server = getattr(section, name)
+        for way in ("direct", "proxied", "upstream"):
+            address = getattr(server, way)
+            if address:
+                yield f"{name}.{way}", address
+    yield "toxiproxy", section.toxiproxy
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""The experiment file as people write it: what the keys are, what may stand there, and what stands there by default.
+
+Quantities are numbers as soon as they are read (nanoseconds, hertz, shares); JSON Schema shows them as the text they
+are in the file. Unknown keys are an error everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from chaosd.envelope.poison import KINDS
+from chaosd.experiment.spec import Expect, Known, Recovery, Traffic
+from chaosd.kernel.clock import SECOND
+from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_hz, parse_share
+
+_LONGEST_NS = 3_600 * SECOND
+_RATE_HZ_MAX = 50_000.0
+_SHARE_ALL = 1.0
+
+# Classes of anomaly as verdict.json names them (docs/verification.md).
+Class = Literal[
+    "LOST", "MISSING-ERROR", "UNSEEN", "STUCK", "VANISHED", "RESURRECTED", "PHANTOM", "UNIDENTIFIED", "DUP-ID",
+    "DUP-OFFSET", "REORDERED", "CORRUPT", "MISROUTED", "DOUBLE-OUTCOME", "WRONG-ERROR", "UNEXPECTED-ERROR",
+    "SLOW-RECOVERY", "SLOW",
+]  # fmt: skip
+
+
+def _duration_ns(value: object) -> int:
+    duration_ns = parse_duration_ns(value)
+    if duration_ns > _LONGEST_NS:
+        raise ValueError(f"a duration of at most {format_duration(_LONGEST_NS)}")
+    return duration_ns
+
+
+def _some_duration_ns(value: object) -> int:
+    duration_ns = _duration_ns(value)
+    if duration_ns == 0:
+        raise ValueError("a duration above 0s")
+    return duration_ns
+
+
+def _rate_hz(value: object) -> float:
+    rate_hz = parse_rate_hz(value)
+    if not 0 < rate_hz <= _RATE_HZ_MAX:
+        raise ValueError(f"a rate above 0/s and of at most {_RATE_HZ_MAX:.0f}/s")
+    return rate_hz
+
+
+def _poison(value: object) -> dict[str, float]:
+    """`2%` is spread evenly over all kinds; a mapping gives each kind its own share."""
+    if isinstance(value, dict):
+        shares = {str(kind): parse_share(share) for kind, share in value.items()}
+    else:
+        whole = parse_share(value)
+        shares = {kind: whole / len(KINDS) for kind in KINDS}
+    if sum(shares.values()) > _SHARE_ALL:
+        raise ValueError("shares that add up to at most 100%")
+    return {kind: share for kind, share in shares.items() if share > 0}
+
+
+def _text(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+_DURATION_TEXT = _text(r"^\d+(\.\d+)?\s*(ns|us|ms|s|m|h)$", "400ms", "5s", "2m")
+_SHARE_PATTERN = r"^\d+(\.\d+)?\s*%$"
+Duration = Annotated[int, BeforeValidator(_duration_ns), _DURATION_TEXT]
+SomeDuration = Annotated[int, BeforeValidator(_some_duration_ns), _DURATION_TEXT]
+Rate = Annotated[float, BeforeValidator(_rate_hz), _text(r"^\d+(\.\d+)?\s*/(s|m)$", "500/s", "30/m")]
+_KIND_SHARES = {kind: {"type": "string", "pattern": _SHARE_PATTERN} for kind in KINDS}
+Poison = Annotated[
+    dict[Literal["not_json", "field_missing", "wrong_type", "unknown_enum", "oversized", "wrong_encoding"], float],
+    BeforeValidator(_poison),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": _SHARE_PATTERN, "examples": ["2%"]},
+                {"type": "object", "properties": _KIND_SHARES, "additionalProperties": False},
+            ]
+        }
+    ),
+]
+
+
+class Form(BaseModel):
+    """A mapping of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrafficForm(Form):
+    """What is sent, whatever the pipeline does: open loop."""
+
+    rate: Rate = Field(default=500.0, description="Envelopes a second, over all streams. Default: 500/s.")
+    streams: int = Field(default=4, ge=1, le=1024, strict=True, description="Each stream is one key, kept in order.")
+    poison: Poison = Field(
+        default_factory=dict,
+        description="The share of envelopes that the pipeline must refuse: `2%` over all kinds, or a share for each.",
+    )
+
+    def resolve(self) -> Traffic:
+        """The value."""
+        return Traffic(self.rate, self.streams, tuple(self.poison.items()))
+
+
+class PhasesForm(Form):
+    """How long the phases around the faults last. The profile's lengths where nothing is said."""
+
+    warmup: Duration | None = Field(default=None, description="Traffic before anything is measured.")
+    baseline: SomeDuration | None = Field(default=None, description="How the pipeline is without a fault.")
+    hold: SomeDuration | None = Field(default=None, description="How long it must stay recovered.")
+
+
+class StepForm(BaseModel):
+    """One line of the timeline. Further keys are the parameters of its fault."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    at: Duration = Field(description="When the fault begins, from the end of the baseline.")
+    for_: Duration | None = Field(
+        default=None,
+        alias="for",
+        description="How long it is in force; of restart and kill: how long the process stays down (default 0s).",
+    )
+    fault: str = Field(description="What is done.")
+    on: str = Field(description="To whom: a part of the stack, or `target`.")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What is not a key of every step."""
+        return dict(self.model_extra or {})
+
+
+class RecoveryForm(Form):
+    """The recovery time is from the heal (or the injection) until latency is what it was before, and stays so."""
+
+    within: SomeDuration = Field(default=5 * SECOND, description="The limit. Default: 5s.")
+    from_: Literal["heal", "inject"] = Field(
+        default="heal", alias="from", description="`inject` for faults that the service should survive."
+    )
+    threshold: SomeDuration | None = Field(
+        default=None, description="A cap for the latency that counts as recovered; by default only the baseline says."
+    )
+
+
+class LatencyForm(Form):
+    """Limits of latency; judged over all envelopes, never for one."""
+
+    p99_outside_faults: SomeDuration | None = Field(default=None, description="99 of 100 are quicker than that.")
+
+
+class ExpectForm(Form):
+    """What the judge holds the pipeline to."""
+
+    recovery: RecoveryForm = Field(default_factory=RecoveryForm)
+    loss: Literal["none", "not_judged"] = "none"
+    duplicates: Literal["none", "allowed_during_faults", "allowed"] = "allowed_during_faults"
+    order: Literal["per_key", "per_key_outside_faults", "any"] = "per_key"
+    system_errors: Literal["exact", "allowed_during_faults"] = "exact"
+    latency: LatencyForm = Field(default_factory=LatencyForm)
+
+    def resolve(self) -> Expect:
+        """The value."""
+        return Expect(
+            recovery=Recovery(self.recovery.within, self.recovery.from_, self.recovery.threshold),
+            loss=self.loss,
+            duplicates=self.duplicates,
+            order=self.order,
+            system_errors=self.system_errors,
+            latency_p99_outside_faults_ns=self.latency.p99_outside_faults,
+        )
+
+
+class KnownForm(Form):
+    """A documented failure: the run exits 0 when it fails with exactly these classes, and only then."""
+
+    verdict: Literal["FAIL"]
+    classes: tuple[Class, ...] = Field(min_length=1)
+    why: str = ""
+
+    def resolve(self) -> Known:
+        """The value."""
+        return Known(self.verdict, self.classes, self.why)
+
+
+class ExperimentForm(Form):
+    """One experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="chaosd experiment")
+
+    chaosd: Literal[1] = Field(description="The version of this format.")
+    title: str = Field(min_length=1, max_length=120, description="What happens, in one line.")
+    description: str = Field(default="", description="What the pipeline must do about it, and why it matters.")
+    tags: tuple[str, ...] = ()
+    target: str = Field(default="reference", description="The pipeline under test.")
+    traffic: TrafficForm = Field(default_factory=TrafficForm)
+    phases: PhasesForm = Field(default_factory=PhasesForm)
+    timeline: tuple[StepForm, ...] = Field(description="The faults; an empty list is a control without any.")
+    expect: ExpectForm = Field(default_factory=ExpectForm)
+    known: KnownForm | None = None

@@ -1,0 +1,77 @@
+"""The value Fault: one way to break something, how to mend it, and what would show both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from signal import Signals
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from chaosd.kernel.proof import Proof
+from chaosd.process.spawn import Handle
+from chaosd.stack.ready import Started
+from chaosd.stack.stack import Stack
+
+
+class Bench(Protocol):
+    """What a fault may touch: a testbed, in whichever process it was opened."""
+
+    @property
+    def stack(self) -> Stack:
+        """The real parts and their proxies."""
+        ...
+
+    async def start(self, process: str) -> Started:
+        """Start a part or the target when it does not run, and wait until it serves. StackError when it does not."""
+        ...
+
+    def signal(self, process: str, sig: Signals) -> bool:
+        """Signal a part or the target with all its descendants; False when it is gone."""
+        ...
+
+    def handle(self, process: str) -> Handle | None:
+        """The process behind a part or the target; None where chaosd did not start it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The fault is gone since a moment in [low_ns, high_ns] (CLOCK_MONOTONIC); `evidence` is for the journal."""
+
+    low_ns: int
+    high_ns: int
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+Prepare = Callable[[Bench, str, Any], Awaitable[dict[str, Any]]]
+Inject = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[dict[str, Any]]]
+Undo = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[Cleared]]
+Proofs = Callable[[str, Any], tuple[Proof, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault. `params` is the model of what an experiment may say about it, `on` what it can hit.
+
+    `prepare(bench, on, params)` reads what `undo` will need, changes nothing and gives the memo, JSON values only.
+    `inject(bench, on, params, memo, tag)` breaks and gives what was read back. `undo`, with the same arguments, mends:
+    it is idempotent, works when the injection came only half way, and in any process. `tag` is unique to the injection.
+    All three raise StackError when the part is not as it must be. `needs` is the capability of the stack, `voids` names
+    obligations of the target that the fault takes away. `starts`: undoing it starts a process, which nobody needs where
+    the whole testbed is torn down.
+    """
+
+    name: str
+    params: type[BaseModel]
+    on: tuple[str, ...]
+    needs: str
+    prepare: Prepare
+    inject: Inject
+    undo: Undo
+    bite: Proofs
+    healed: Proofs
+    summary: str
+    voids: tuple[str, ...] = ()
+    starts: bool = False

@@ -1,0 +1,166 @@
+"""Faults of processes: a part of the stack, Toxiproxy or the target ends, or stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+from chaosd.faults.fault import Bench, Cleared, Fault
+from chaosd.faults.params import NoParams
+from chaosd.kernel.clock import SystemClock
+from chaosd.kernel.errors import StackError
+from chaosd.kernel.proof import Proof, Relation, Source
+from chaosd.process import spawn
+from chaosd.process.spawn import Handle
+
+TARGET = "target"
+TOXIPROXY = "toxiproxy"
+PARTS = ("redis", "kafka", "postgres")
+ENDABLE = (*PARTS, TOXIPROXY, TARGET)
+PAUSABLE = (*PARTS, TARGET)
+NEEDS = "restart"
+
+_TARGET_GRACE_S = 10.0
+_ALL_STOPPED_S = 2.0
+_LOOK_S = 0.002
+
+_clock = SystemClock()
+
+
+async def _prepare(bench: Bench, on: str, params: Any) -> dict[str, Any]:
+    handle = _running(bench, on)
+    return {"pid": handle.pid, "started": handle.started}
+
+
+def _running(bench: Bench, on: str) -> Handle:
+    handle = bench.handle(on)
+    if handle is None:
+        raise StackError(f"chaosd did not start {on} and may not end or pause it", remedy="use the embedded stack")
+    if not spawn.alive(handle):
+        raise StackError(f"{on} does not run, so it can be neither ended nor paused")
+    return handle
+
+
+async def _end(bench: Bench, on: str, *, kill: bool) -> dict[str, Any]:
+    handle = _running(bench, on)
+    called_ns = _clock.now_ns()
+    if on == TARGET:
+        await asyncio.to_thread(spawn.end, handle, 0.0 if kill else _TARGET_GRACE_S)
+        gone_ns = _clock.now_ns()
+    else:
+        gone_ns = await bench.stack.stop_part(on, kill=kill)
+    if spawn.alive(handle):
+        raise StackError(f"{on} (process {handle.pid}) does not end, not even by SIGKILL")
+    return {"pid": handle.pid, "started": handle.started, "called_ns": called_ns, "gone_ns": gone_ns}
+
+
+async def _restart(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
+    return await _end(bench, on, kill=False)
+
+
+async def _kill(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
+    return await _end(bench, on, kill=True)
+
+
+async def _start(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
+    began_ns = _clock.now_ns()
+    # It may never have been ended, and be paused by somebody: a stopped process does not become ready.
+    bench.signal(on, signal.SIGCONT)
+    started = await bench.start(on)
+    evidence = {"pid": started.handle.pid, "started": started.handle.started, "start_called_ns": began_ns}
+    return Cleared(started.ready_low_ns, started.ready_ns, evidence)
+
+
+async def _pause(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
+    handle = _running(bench, on)
+    try:
+        async with asyncio.timeout(_ALL_STOPPED_S):
+            # A process may fork while we signal; the next round meets its child.
+            while any(spawn.state(process) not in ("T", "") for process in spawn.tree(handle)):
+                bench.signal(on, signal.SIGSTOP)
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError as error:
+        raise StackError(f"{on} (process {handle.pid}) does not stop") from error
+    if not spawn.alive(handle):
+        raise StackError(f"{on} ended while it was being paused")
+    return {"pid": handle.pid, "started": handle.started, "stopped": len(spawn.tree(handle))}
+
+
+async def _resume(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
+    low_ns = _clock.now_ns()
+    # The paused process itself, and whatever stands in its place by now.
+    paused = Handle(int(memo["pid"]), int(memo["started"]))
+    spawn.signal_tree(paused, signal.SIGCONT)
+    bench.signal(on, signal.SIGCONT)
+    try:
+        async with asyncio.timeout(_ALL_STOPPED_S):
+            while still := [process for process in spawn.tree(paused) if spawn.state(process) == "T"]:
+                for process in still:
+                    spawn.send_signal(process, signal.SIGCONT)
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError as error:
+        raise StackError(f"{on} (process {paused.pid}) does not go on") from error
+    return Cleared(low_ns, _clock.now_ns(), {"pid": paused.pid, "alive": spawn.alive(paused)})
+
+
+def _ended(on: str, params: Any) -> tuple[Proof, ...]:
+    # Its start time alone: between the end of a process and the next one's readiness there may be no time for a probe.
+    return (Proof(Source.PROCESS_START, on, Relation.CHANGED),)
+
+
+def _serves(on: str, params: Any) -> tuple[Proof, ...]:
+    runs = Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("gone", "stopped"))
+    if on == TARGET:
+        return (runs,)
+    if on == TOXIPROXY:
+        return (runs, *(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("refused",)) for part in PARTS))
+    return (runs, Proof(Source.DIRECT_OUTCOME, on, Relation.NONE_OF, words=("refused",)))
+
+
+def _stands(on: str, params: Any) -> tuple[Proof, ...]:
+    return (Proof(Source.PROCESS_STATE, on, Relation.ONE_OF, words=("stopped",)),)
+
+
+def _goes_on(on: str, params: Any) -> tuple[Proof, ...]:
+    return (Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("stopped",)),)
+
+
+restart = Fault(
+    "restart",
+    NoParams,
+    ENDABLE,
+    NEEDS,
+    _prepare,
+    _restart,
+    _start,
+    _ended,
+    _serves,
+    "It ends in good order, stays down for `for`, and is started again.",
+    starts=True,
+)
+kill = Fault(
+    "kill",
+    NoParams,
+    ENDABLE,
+    NEEDS,
+    _prepare,
+    _kill,
+    _start,
+    _ended,
+    _serves,
+    "It is killed (SIGKILL), stays down for `for`, and is started again.",
+    starts=True,
+)
+pause = Fault(
+    "pause",
+    NoParams,
+    PAUSABLE,
+    NEEDS,
+    _prepare,
+    _pause,
+    _resume,
+    _stands,
+    _goes_on,
+    "It stands still (SIGSTOP) with all its connections open.",
+)

@@ -1,0 +1,1 @@
+"""What chaosd broke is mended here, whoever died: leases on disk, the watchdog, the ladder of undoing, the switch."""

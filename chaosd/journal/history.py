@@ -1,0 +1,235 @@
+"""Reads a run directory back as a History: facts merged, torn tails cut, rows joined and cut into partitions.
+
+The reader trusts nothing but whole lines and whole batches, and never raises because something is cut or missing: what
+is wrong is named in `RunFacts.torn` and `RunFacts.missing`, and the judge says what it voids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chaosd.experiment.spec import Expect
+from chaosd.journal import facts as said
+from chaosd.journal import join
+from chaosd.journal.columns import SCHEMAS, Role
+from chaosd.journal.model import BEATING, BEATS, DIFFERS, Partition, RunFacts, TopicFacts
+from chaosd.journal.read import Cut, column_files, process_of, read_columns, read_facts, read_plain
+from chaosd.kernel.errors import UsageError
+
+CONDUCTOR = "facts-conductor.jsonl"
+# Without a seal to name them: what a run that carried traffic has.
+_EXPECTED = (
+    "facts-generator.jsonl",
+    "facts-tap.jsonl",
+    "sends-generator.arrows",
+    "acks-generator.arrows",
+    "sightings-tap.arrows",
+    "progress-tap.arrows",
+)
+# Rows of one partition: bounds the memory of a verifier's fold.
+PARTITION_ROWS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A run directory as far as it is whole. `sealed` is the last fact of the conductor, or empty."""
+
+    facts: tuple[Mapping[str, Any], ...]
+    columns: Mapping[str, np.ndarray]
+    sealed: Mapping[str, Any]
+    hash: str
+    torn: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class RunHistory:
+    """The History of one run directory (journal.model.History)."""
+
+    def __init__(self, run: RunFacts, columns: Mapping[str, np.ndarray]) -> None:
+        self._run = run
+        self._columns = columns
+        self._joined: tuple[join.Plan, np.ndarray] | None = None
+
+    @property
+    def run(self) -> RunFacts:
+        """The facts."""
+        return self._run
+
+    def column(self, name: str) -> np.ndarray:
+        """All rows of one kind; an empty array when there are none. Raises KeyError for a kind that does not exist."""
+        if name in self._columns:
+            return self._columns[name]
+        return np.zeros(0, BEATS if name == "heartbeats" else SCHEMAS[name].dtype)
+
+    def partitions(self) -> Iterator[Partition]:
+        """The rows, share by share: consecutive streams with all that was read of them. Strays are in the first."""
+        if self._joined is None:
+            self._joined = _join(self._run, self._columns)
+        plan, joined = self._joined
+        total = max(len(plan.envelopes), len(joined))
+        blocks = min(max(1, -(-total // PARTITION_ROWS)), plan.streams)
+        if blocks == 1:
+            yield Partition(plan.envelopes, joined)
+            return
+        per_block = -(-plan.streams // blocks)
+        block = np.where(joined["row"] >= 0, joined["stream"] // per_block, 0)
+        for number in range(blocks):
+            low, high = np.searchsorted(plan.envelopes["stream"], (number * per_block, (number + 1) * per_block))
+            share = joined[block == number]
+            share["row"] = np.where(share["row"] >= 0, share["row"] - low, -1)
+            yield Partition(plan.envelopes[low:high], share)
+
+
+def load(run_dir: Path) -> RunHistory:
+    """Read a run directory. Raises UsageError when it is none; everything else is reported in the facts."""
+    if not (run_dir / CONDUCTOR).is_file():
+        raise UsageError(
+            f"{run_dir} is not a run directory: it has no {CONDUCTOR}",
+            remedy="name a folder under runs/, or runs/<run id>",
+        )
+    journal = read(run_dir)
+    return RunHistory(_run_facts(run_dir, journal), journal.columns)
+
+
+def read(run_dir: Path) -> Journal:
+    """Read every file as far as it is whole (and not beyond what was sealed), and check it against the seal."""
+    own, cut = read_facts(run_dir / CONDUCTOR)
+    seal = next((fact for fact in own if fact["kind"] == "sealed"), {})
+    sealed = {str(file["name"]): file for file in seal.get("files", ())}
+    limits = {name: int(file["length"]) for name, file in sealed.items() if name != CONDUCTOR}
+    if seal:
+        own = own[: own.index(seal) + 1]
+    per_process, cuts = {"conductor": own}, [cut]
+    for path in sorted(run_dir.glob("facts-*.jsonl")):
+        if path.name != CONDUCTOR and not (seal and path.name not in sealed):
+            per_process[process_of(path.name)], cut = read_facts(path, limits.get(path.name))
+            cuts.append(cut)
+    columns = {}
+    for name in SCHEMAS:
+        columns[name], more = _column(run_dir, name, limits if seal else None)
+        cuts.extend(more)
+    cuts.extend(read_plain(path, limits.get(path.name)) for path in sorted(run_dir.glob("witness-*.jsonl")))
+    torn = [str(cut) for cut in cuts if cut.why]
+    torn.extend(_differs(run_dir, sealed, cuts, own))
+    expected = list(sealed) if seal else list(_EXPECTED)
+    missing = tuple(sorted(name for name in expected if not (run_dir / name).is_file()))
+    intact = seal and not torn and not missing
+    return Journal(
+        facts=said.merge(per_process),
+        columns=columns,
+        sealed=seal,
+        hash=_head(run_dir, own) if intact else _prefix_hash(cuts),
+        torn=tuple(torn),
+        missing=missing,
+    )
+
+
+def _column(run_dir: Path, name: str, limits: Mapping[str, int] | None) -> tuple[np.ndarray, list[Cut]]:
+    """All rows of one kind over all processes; heartbeats carry their process."""
+    parts, cuts = [], []
+    for path in column_files(run_dir, name):
+        if limits is not None and path.name not in limits:
+            continue  # began after the seal
+        rows, cut = read_columns(path, SCHEMAS[name].dtype, limits[path.name] if limits is not None else None)
+        cuts.append(cut)
+        if name == "heartbeats":
+            if (process := process_of(path.name)) not in BEATING:
+                continue
+            beats = np.zeros(len(rows), BEATS)
+            beats["process"] = BEATING.index(process)
+            beats["due_ns"], beats["beat_ns"] = rows["due_ns"], rows["beat_ns"]
+            rows = beats
+        parts.append(rows)
+    empty = np.zeros(0, BEATS if name == "heartbeats" else SCHEMAS[name].dtype)
+    return (np.concatenate(parts) if parts else empty), cuts
+
+
+def _differs(run_dir: Path, sealed: Mapping[str, Any], cuts: list[Cut], own: list[dict[str, Any]]) -> list[str]:
+    """What is not as it was sealed."""
+    found = {cut.name: cut for cut in cuts if cut.name != CONDUCTOR}
+    different = []
+    for name, file in sealed.items():
+        if name == CONDUCTOR or not (run_dir / name).is_file():
+            continue  # the conductor's own lines are held by the chain, a missing file is reported as missing
+        cut = found.get(name) or read_plain(run_dir / name, int(file["length"]))
+        if not cut.why and (cut.length, cut.sha256) != (int(file["length"]), file["sha256"]):
+            different.append(f"{name}: {DIFFERS}")
+    return different
+
+
+def _head(run_dir: Path, own: list[dict[str, Any]]) -> str:
+    """The hash of the seal's line, which holds all chains and all files."""
+    lines = (run_dir / CONDUCTOR).read_bytes().split(b"\n", len(own))
+    return hashlib.sha256(lines[len(own) - 1]).hexdigest()
+
+
+def _prefix_hash(cuts: list[Cut]) -> str:
+    digest = hashlib.sha256()
+    for cut in sorted(cuts, key=lambda cut: cut.name):
+        digest.update(f"{cut.name} {cut.length} {cut.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
+    facts = journal.facts
+    started, ended = said.first(facts, "run_started"), said.first(facts, "run_ended")
+    fresh, aborted = said.first(facts, "fresh_read"), said.first(facts, "aborted")
+    expect = Expect.from_json(started.get("expect", {}))
+    return RunFacts(
+        run_id=str(started.get("run_id", run_dir.name)),
+        run_tag=int(started.get("run_tag", 0)),
+        seed=int(started.get("seed", 0)),
+        profile=str(started.get("profile", "")),
+        sealed=bool(journal.sealed),
+        hash=journal.hash,
+        torn=journal.torn,
+        missing=journal.missing,
+        expect=expect,
+        limit_ns=int(started.get("limit_ns", expect.recovery.within_ns)),
+        hold_ns=int(started.get("hold_ns", 0)),
+        started_ns=int(started.get("t_ns", facts[0]["t_ns"] if facts else 0)),
+        ended_ns=int(ended["t_ns"]) if ended else None,
+        aborted=str(aborted.get("reason", "")) if aborted else None,
+        segments=said.segments(facts),
+        topics=said.topics(started),
+        parts=tuple(started.get("parts", ())),
+        processes=tuple(started.get("processes", ())),
+        injections=said.injections(facts),
+        drain=said.drain(facts),
+        fresh_complete=bool(fresh.get("complete")),
+        fresh_ends={name: tuple(ends) for name, ends in fresh["ends"].items()} if fresh.get("ends") else None,
+        unhealthy=said.unhealthy(facts),
+        poisoned=bool(said.first(facts, "generator_poisoned")),
+        deaths=said.deaths(facts),
+        fifo=bool(started.get("target", {}).get("fifo")),
+        baseline_reused=said.first(facts, "baseline_reused") or None,
+        facts=facts,
+    )
+
+
+def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, np.ndarray]:
+    plan = join.plan(run.segments, run.seed)
+    in_order = bool(said.first(run.facts, "generator_stopped")) and not any("-generator." in name for name in run.torn)
+    join.sends(plan, columns["sends"], columns["acks"], said.watermark(run.facts), complete=in_order)
+    joined = join.sightings(plan, columns["sightings"], run.topics)
+    join.results(plan, joined, run.topics)
+    join.input_log(plan, joined, run.topics, read_whole=run.fresh_complete)
+    join.commits(plan, _committed(run, columns["progress"], run.topics))
+    return plan, joined
+
+
+def _committed(run: RunFacts, progress: np.ndarray, topics: tuple[TopicFacts, ...]) -> dict[int, int]:
+    """The furthest commit of the target's group by input partition, as sampled and as the drain saw it."""
+    furthest = {number: facts.committed for number, facts in (run.drain or {}).items()}
+    sources = [n for n, topic in enumerate(topics) if topic.role is Role.INPUT]
+    own = progress[np.isin(progress["topic"], sources)]
+    for number in np.unique(own["partition"]).tolist():
+        seen = int(own["committed"][own["partition"] == number].max())
+        furthest[number] = max(furthest.get(number, -1), seen)
+    return {number: position for number, position in furthest.items() if number >= 0}

@@ -1,0 +1,216 @@
+"""Joins the plan with what the generator, the broker and the tap say of it: rows of ENVELOPES and JOINED.
+
+Everything is vectorised: there is no Python loop over rows. An envelope's row is found from its identity alone, because
+the plan is dense: global index k = seq * streams + stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chaosd.experiment.plan import Segment, expand
+from chaosd.journal.columns import NO_STREAM, Deviation, Outcome, Role
+from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
+
+# A coordinate as one sortable number: topic, partition, offset, final. Offsets up to 2^40 - 1.
+_TOPIC_BIT, _PARTITION_BIT, _OFFSET_BIT = 56, 41, 1
+_NONE = np.iinfo(np.int64).max
+_NOT_OURS = int(Deviation.FOREIGN | Deviation.UNPLANNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Rows of ENVELOPES as planned, sorted by (stream, seq), and `row_of_k`: global index → row, -1 = not planned."""
+
+    envelopes: np.ndarray
+    row_of_k: np.ndarray
+    streams: int
+
+    def rows(self, stream: np.ndarray, seq: np.ndarray) -> np.ndarray:
+        """The row of each identity, -1 where it was never planned."""
+        if not len(self.row_of_k):
+            return np.full(len(stream), -1, np.int64)
+        k = seq.astype(np.int64) * self.streams + stream
+        inside = (stream < self.streams) & (k < len(self.row_of_k))
+        return np.where(inside, self.row_of_k[np.where(inside, k, 0)], -1)
+
+
+def plan(segments: Sequence[Segment], seed: int) -> Plan:
+    """Expand all segments again; nothing is known of them but the plan."""
+    count = sum(segment.count for segment in segments)
+    envelopes = np.zeros(count, ENVELOPES)
+    position = 0
+    for segment in segments:
+        part = envelopes[position : position + segment.count]
+        planned = expand(segment, seed)
+        for name in ("stream", "seq", "due_ns", "kind"):
+            part[name] = planned[name]
+        part["k"] = np.arange(segment.first, segment.first + segment.count)
+        part["segment"] = segment.index
+        position += segment.count
+    for name in (
+        "sent_ns",
+        "acked_ns",
+        "in_partition",
+        "in_offset",
+        "first_output_ns",
+        "last_output_ns",
+        "first_dlq_ns",
+    ):
+        envelopes[name] = -1
+    envelopes["outcome"] = Outcome.NOT_SENT
+    order = np.argsort(envelopes["stream"].astype(np.int64) << 32 | envelopes["seq"], kind="stable")
+    envelopes = envelopes[order]
+    row_of_k = np.full(int(envelopes["k"].max()) + 1 if count else 0, -1, np.int64)
+    row_of_k[envelopes["k"]] = np.arange(count)
+    return Plan(envelopes, row_of_k, segments[0].streams if segments else 1)
+
+
+def sends(plan: Plan, sends: np.ndarray, acks: np.ndarray, watermark: int, *, complete: bool) -> None:
+    """Write into the plan what the generator knows of each send.
+
+    Without a row an envelope below the watermark may have been sent. `complete`: the generator ended in order, so that
+    an envelope without a row was not sent.
+    """
+    envelopes = plan.envelopes
+    if not complete:
+        envelopes["outcome"][envelopes["k"] < watermark] = Outcome.INDETERMINATE
+    rows = plan.rows(sends["stream"], sends["seq"])
+    known = rows >= 0
+    envelopes["sent_ns"][rows[known]] = sends["sent_ns"][known]
+    envelopes["outcome"][rows[known]] = Outcome.INDETERMINATE
+    rows = plan.rows(acks["stream"], acks["seq"])
+    known = rows >= 0
+    for ours, theirs in (
+        ("outcome", "outcome"),
+        ("acked_ns", "acked_ns"),
+        ("in_partition", "partition"),
+        ("in_offset", "offset"),
+    ):
+        envelopes[ours][rows[known]] = acks[theirs][known]
+
+
+def coordinates(topic: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """One sortable number for each (topic, partition, offset)."""
+    return (
+        (topic.astype(np.int64) << _TOPIC_BIT)
+        | (partition.astype(np.int64) << _PARTITION_BIT)
+        | (offset.astype(np.int64) << _OFFSET_BIT)
+    )
+
+
+def sightings(plan: Plan, seen: np.ndarray, topics: Sequence[TopicFacts]) -> np.ndarray:
+    """JOINED rows, sorted by (topic, partition, offset, final); each names its envelope's row."""
+    place = coordinates(seen["topic"], seen["partition"], seen["offset"]) | (seen["final"] != 0)
+    joined = np.empty(len(seen), JOINED)
+    for name in seen.dtype.names or ():
+        joined[name] = seen[name]
+    own = (seen["stream"] != NO_STREAM) & (seen["deviation"] & _NOT_OURS == 0)
+    joined["row"] = np.where(own, plan.rows(seen["stream"], seen["seq"]), -1)
+    # One gather of whole rows at the end: thirteen of single columns cost several times as much.
+    joined = joined[np.argsort(place, kind="stable")]
+    _join_by_origin(plan, joined, topics)
+    return joined
+
+
+def _join_by_origin(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
+    """Give a dead letter without identity that of the input record whose coordinates it names."""
+    roles = _roles(joined, topics)
+    sources = [n for n, topic in enumerate(topics) if topic.role is Role.INPUT]
+    wanting = np.flatnonzero(
+        (roles == Role.DLQ)
+        & (joined["stream"] == NO_STREAM)
+        & (joined["origin_offset"] >= 0)
+        & (joined["origin_partition"] >= 0)
+    )
+    inputs = np.flatnonzero((roles == Role.INPUT) & (joined["row"] >= 0))
+    if not len(wanting) or not len(inputs) or not sources:
+        return
+    places = coordinates(joined["topic"][inputs], joined["partition"][inputs], joined["offset"][inputs])
+    claimed = coordinates(
+        np.full(len(wanting), sources[0]), joined["origin_partition"][wanting], joined["origin_offset"][wanting]
+    )
+    at = np.minimum(np.searchsorted(places, claimed), len(places) - 1)
+    found = places[at] == claimed
+    rows = joined["row"][inputs[at[found]]]
+    joined["row"][wanting[found]] = rows
+    joined["stream"][wanting[found]] = plan.envelopes["stream"][rows]
+    joined["seq"][wanting[found]] = plan.envelopes["seq"][rows]
+
+
+def _roles(rows: np.ndarray, topics: Sequence[TopicFacts]) -> np.ndarray:
+    table = np.full(256, 255, np.uint8)
+    table[: len(topics)] = [topic.role for topic in topics]
+    return np.asarray(table[rows["topic"]])
+
+
+def results(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
+    """Count and time what was read of each envelope; a record read twice at one coordinate counts once."""
+    envelopes, size = plan.envelopes, len(plan.envelopes)
+    ours = joined[joined["row"] >= 0]
+    roles = _roles(ours, topics)
+    place = coordinates(ours["topic"], ours["partition"], ours["offset"])
+    new = np.ones(len(ours), bool)
+    new[1:] = (place[1:] != place[:-1]) | (ours["row"][1:] != ours["row"][:-1])
+    new_in_read = new.copy()
+    new_in_read[1:] |= ours["final"][1:] != ours["final"][:-1]
+    live = ours["final"] == 0
+    for role, word in ((Role.OUTPUT, "output"), (Role.DLQ, "dlq")):
+        mine = roles == role
+        for name, chosen in (
+            (f"n_{word}", new),
+            (f"live_{word}", new_in_read & live),
+            (f"fresh_{word}", new_in_read & ~live),
+        ):
+            envelopes[name] = _count(ours["row"][mine & chosen], size)
+        at, seen = ours["row"][mine & live], ours["seen_ns"][mine & live]
+        envelopes[f"first_{word}_ns"] = _least(at, seen, size)
+        if role is Role.OUTPUT:
+            last = np.full(size, -1, np.int64)
+            np.maximum.at(last, at, seen)
+            envelopes["last_output_ns"] = last
+
+
+def _count(rows: np.ndarray, size: int) -> np.ndarray:
+    return np.minimum(np.bincount(rows, minlength=size), 0xFFFF)
+
+
+def _least(rows: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    least = np.full(size, _NONE, np.int64)
+    np.minimum.at(least, rows, values)
+    return np.where(least == _NONE, -1, least)
+
+
+def input_log(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts], *, read_whole: bool) -> None:
+    """Settle each send by the input log itself: what is in it was appended, whatever its acknowledgement says.
+
+    `read_whole`: the fresh read covered all of the log, so that what it does not hold is not there. Otherwise the
+    coordinates of the acknowledgement are kept where no record was read.
+    """
+    envelopes = plan.envelopes
+    inputs = joined[(_roles(joined, topics) == Role.INPUT) & (joined["row"] >= 0)]
+    # Sorted by coordinates: turned round, the first appearance of each envelope is written last, and stays.
+    inputs = inputs[::-1]
+    if read_whole:
+        envelopes["in_partition"], envelopes["in_offset"] = -1, -1
+    envelopes["in_partition"][inputs["row"]] = inputs["partition"]
+    envelopes["in_offset"][inputs["row"]] = inputs["offset"]
+    found = np.zeros(len(envelopes), bool)
+    found[inputs["row"]] = True
+    unsure = np.isin(envelopes["outcome"], (Outcome.INDETERMINATE, Outcome.NOT_SENT))
+    envelopes["outcome"][found & unsure] = Outcome.ACKED
+    # Nobody acknowledged it: the time in its row is that of the failure.
+    envelopes["acked_ns"][found & unsure] = -1
+
+
+def commits(plan: Plan, committed: Mapping[int, int]) -> None:
+    """Mark what the target's group committed past; `committed` is by input partition."""
+    envelopes = plan.envelopes
+    top = np.full(max(committed, default=-1) + 2, -1, np.int64)  # the last one stands for partition -1
+    for number, position in committed.items():
+        top[number] = position
+    of = np.where(envelopes["in_partition"] < len(top) - 1, envelopes["in_partition"], -1)
+    envelopes["committed"] = (envelopes["in_offset"] >= 0) & (envelopes["in_offset"] < top[of])

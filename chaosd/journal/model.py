@@ -1,0 +1,188 @@
+"""What a run's journal says, read back: the values that verifiers fold over. Data only, no reading.
+
+Times are CLOCK_MONOTONIC nanoseconds; -1 means "none" in signed columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from chaosd.journal.columns import HEARTBEATS, SIGHTINGS, Role
+from chaosd.kernel.proof import Proof
+
+if TYPE_CHECKING:
+    from chaosd.experiment.plan import Segment
+    from chaosd.experiment.spec import Expect
+
+# One row per planned envelope, sorted by (stream, seq). `in_partition`/`in_offset` name its record in the input log (-1
+# when it is not there). `n_*` count distinct coordinates over the live and the fresh read, `live_*` and `fresh_*` over
+# one of them. The `*_ns` of results are of the live read.
+ENVELOPES = np.dtype(
+    [
+        ("stream", "u2"),
+        ("seq", "u4"),
+        ("k", "i8"),
+        ("segment", "u2"),
+        ("kind", "u1"),
+        ("due_ns", "i8"),
+        ("sent_ns", "i8"),
+        ("outcome", "u1"),
+        ("acked_ns", "i8"),
+        ("in_partition", "i2"),
+        ("in_offset", "i8"),
+        ("committed", "u1"),
+        ("n_output", "u2"),
+        ("n_dlq", "u2"),
+        ("first_output_ns", "i8"),
+        ("last_output_ns", "i8"),
+        ("first_dlq_ns", "i8"),
+        ("fresh_output", "u2"),
+        ("fresh_dlq", "u2"),
+        ("live_output", "u2"),
+        ("live_dlq", "u2"),
+    ]
+)
+# The tap's rows, each with the index of its envelope in `Partition.envelopes` (-1 = stray).
+JOINED = np.dtype([*((name, SIGHTINGS.dtype[name]) for name in SIGHTINGS.dtype.names or ()), ("row", "i8")])
+# Late beats of all processes that keep a heartbeat; `process` indexes BEATING.
+BEATING = ("generator", "tap", "conductor")
+BEATS = np.dtype([("process", "u1"), *((name, HEARTBEATS.dtype[name]) for name in HEARTBEATS.dtype.names or ())])
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic of the run; columns name it by its index in `RunFacts.topics`."""
+
+    name: str
+    role: Role
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class InjectionFacts:
+    """One injection. `state`: planned (never tried), injected (never healed), healed, failed, unhealed.
+
+    `call_ns` … `returned_ns` is the act of injecting, `clear_low_ns` … `clear_high_ns` brackets the moment from which
+    the fault is gone; -1 when it did not come to that. `voids` names obligations of the target that the fault takes
+    away (`results`: those of envelopes under way while it was in force).
+    """
+
+    id: str
+    fault: str
+    on: str
+    params: Mapping[str, Any]
+    planned_at_ns: int
+    for_ns: int
+    bite: tuple[Proof, ...]
+    healed: tuple[Proof, ...]
+    voids: tuple[str, ...] = ()
+    call_ns: int = -1
+    returned_ns: int = -1
+    clear_low_ns: int = -1
+    clear_high_ns: int = -1
+    healed_by: str = ""
+    state: str = "planned"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainFacts:
+    """Whether an input partition was proved drained: its group committed at or past the frozen end, and quiet came."""
+
+    partition: int
+    proved: bool
+    input_end: int
+    committed: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """A span in which the conductor's own clients failed on the DIRECT side of a part."""
+
+    on: str
+    from_ns: int
+    until_ns: int
+    failures: int
+
+
+# What `RunFacts.torn` says of a file that is whole, but not what was sealed, or not what was written: a crash cuts the
+# end of a file, it never breaks a chain in the middle.
+DIFFERS = "differs from the seal"
+BROKEN = "chain broken"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """The facts of a run, merged over its processes.
+
+    `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
+    files that are not there; `drain` is by input partition, None where the run never drained; `ended_ns` is None for a
+    run that was cut off; `facts` are all lines of all processes in order of time.
+    """
+
+    run_id: str
+    run_tag: int
+    seed: int
+    profile: str
+    sealed: bool
+    hash: str
+    torn: tuple[str, ...]
+    missing: tuple[str, ...]
+    expect: Expect
+    limit_ns: int
+    hold_ns: int
+    started_ns: int
+    ended_ns: int | None
+    aborted: str | None
+    segments: tuple[Segment, ...]
+    topics: tuple[TopicFacts, ...]
+    parts: tuple[str, ...]
+    processes: tuple[str, ...]
+    injections: tuple[InjectionFacts, ...] = ()
+    drain: Mapping[int, DrainFacts] | None = None
+    fresh_complete: bool = False
+    fresh_ends: Mapping[str, tuple[int, ...]] | None = None
+    unhealthy: tuple[Unhealthy, ...] = ()
+    poisoned: bool = False
+    deaths: tuple[str, ...] = ()
+    fifo: bool = False
+    baseline_reused: Mapping[str, Any] | None = None
+    facts: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A share of a run's rows such that all rows of an envelope are in one share.
+
+    `envelopes` has dtype ENVELOPES; `sightings` has dtype JOINED, sorted by (topic, partition, offset, final). Every
+    stray is in exactly one share.
+    """
+
+    envelopes: np.ndarray
+    sightings: np.ndarray
+
+    @property
+    def stray(self) -> np.ndarray:
+        """Records that belong to no planned envelope."""
+        return self.sightings[self.sightings["row"] < 0]
+
+
+class History(Protocol):
+    """A run, read back. `column(name)` merges all files of a kind of `journal.columns` (heartbeats as BEATS)."""
+
+    @property
+    def run(self) -> RunFacts:
+        """The facts."""
+        ...
+
+    def partitions(self) -> Iterator[Partition]:
+        """The rows, share by share; the same in every call."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """All rows of one kind; an empty array when there are none."""
+        ...

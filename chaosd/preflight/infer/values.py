@@ -1,0 +1,269 @@
+"""What an expression can be: a small lattice of abstract values.
+
+`Values` is a set of atoms plus `open`: an open set may hold more than is listed. `UNKNOWN` (open, empty) is the top,
+`NOTHING` (closed, empty) the bottom; `None` is NOTHING, since no rule asks about it, and so is a mock. A rule that
+wants no false alarm demands a closed set and looks at every atom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+_ATOMS_MAX = 8  # more alternatives than this say nothing useful, and would make joins quadratic
+_DEPTH_MAX = 3  # of containers in containers: keeps the lattice finite for recursive structures
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in the source, `line` counts from 1."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A builtin value of `kind` str, bytes, bool, int or float.
+
+    `truth` is the value of a constant bool. `origin` is the place where the Redis client that gave it was built,
+    None for everything that is not a Redis reply.
+    """
+
+    kind: str
+    truth: bool | None = None
+    origin: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An object of a project class. `exact`: made by calling that class, so it is not a subclass.
+
+    `own` marks `self` inside the class's own methods.
+    """
+
+    cls: str
+    exact: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRef:
+    """A project class itself. `exact` is False for `cls` and `type[X]`, which may be a subclass."""
+
+    cls: str
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRef:
+    """A project function; `bound` when its first parameter is already taken."""
+
+    function: str
+    bound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRef:
+    """A module of the project, by its dotted name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Something of a library: the dotted path it is imported by."""
+
+    dotted: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuperOf:
+    """`super()` inside a method of `cls`."""
+
+    cls: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedisClient:
+    """A Redis client (or pool, where `pool`) of known decode mode, built at `origin`."""
+
+    decodes: bool
+    asynchronous: bool
+    origin: Site
+    pool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCommand:
+    """A bound command of a client: `client.hgetall`."""
+
+    client: RedisClient
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A dict (`key` → `item`) or anything iterable over `item`; for a dict iteration gives `key`.
+
+    `mapping` tells which of both it is.
+    """
+
+    mapping: bool
+    key: Values
+    item: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A tuple of fixed length: `parts[i]` is what stands at place i."""
+
+    parts: tuple[Values, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A bound method of a builtin value: `text.split`, `mapping.get`."""
+
+    receiver: Scalar | Container
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What must be awaited, or entered with `async with`, before it is `values`."""
+
+    values: Values
+
+
+Atom = (
+    Scalar
+    | Instance
+    | ClassRef
+    | FunctionRef
+    | ModuleRef
+    | External
+    | SuperOf
+    | RedisClient
+    | RedisCommand
+    | Container
+    | Row
+    | Method
+    | Pending
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A set of alternatives; `open` when there may be others."""
+
+    atoms: frozenset[Atom] = frozenset()
+    open: bool = False
+
+
+UNKNOWN = Values(open=True)
+NOTHING = Values()
+STR = Values(frozenset({Scalar("str")}))
+BYTES = Values(frozenset({Scalar("bytes")}))
+NUMBER = Values(frozenset({Scalar("int")}))
+
+
+def one(atom: Atom) -> Values:
+    """The closed set of a single alternative."""
+    return Values(frozenset({atom}))
+
+
+def many(atoms: Iterable[Atom], *, open_: bool = False) -> Values:
+    """A set of alternatives, cut to UNKNOWN when there are too many of them."""
+    found = frozenset(atoms)
+    return UNKNOWN if len(found) > _ATOMS_MAX else Values(found, open_)
+
+
+def join(*sets: Values) -> Values:
+    """Everything that any of the sets can be."""
+    if len(sets) == 2:  # by far the most frequent
+        one_, other = sets
+        if one_ is other or other is NOTHING:
+            return one_
+        if one_ is NOTHING:
+            return other
+    distinct = {values for values in sets if values is not NOTHING}
+    if len(distinct) == 1:
+        return next(iter(distinct))
+    atoms = frozenset[Atom]().union(*(values.atoms for values in distinct))
+    return many(_without_doubles(atoms), open_=any(values.open for values in distinct))
+
+
+def _without_doubles(atoms: frozenset[Atom]) -> frozenset[Atom]:
+    """Merge containers of one kind, so that their number stays bounded."""
+    containers = [atom for atom in atoms if isinstance(atom, Container)]
+    if len(containers) < 2:
+        return atoms
+    merged = set(atoms.difference(containers))
+    for mapping in {container.mapping for container in containers}:
+        same = [container for container in containers if container.mapping is mapping]
+        merged.add(Container(mapping, join(*(c.key for c in same)), join(*(c.item for c in same))))
+    return frozenset(merged)
+
+
+def container(*, mapping: bool, key: Values = NOTHING, item: Values = UNKNOWN) -> Values:
+    """A container; one nested deeper than the lattice goes is UNKNOWN inside."""
+    depth = max(_depth(key), _depth(item))
+    if depth >= _DEPTH_MAX:
+        return one(Container(mapping, UNKNOWN if mapping else NOTHING, UNKNOWN))
+    return one(Container(mapping, key, item))
+
+
+def _depth(values: Values) -> int:
+    nested = [0]
+    for atom in values.atoms:
+        if isinstance(atom, Container):
+            nested.append(1 + max(_depth(atom.key), _depth(atom.item)))
+        elif isinstance(atom, Pending):
+            nested.append(1 + _depth(atom.values))
+        elif isinstance(atom, Row):
+            nested.append(1 + max(map(_depth, atom.parts), default=0))
+    return max(nested)
+
+
+def opened(values: Values) -> Values:
+    """The same alternatives, and perhaps others."""
+    return values if values.open else replace(values, open=True)
+
+
+def pending(values: Values) -> Values:
+    """What `await` turns into `values`."""
+    return UNKNOWN if values == UNKNOWN or _depth(values) >= _DEPTH_MAX else one(Pending(values))
+
+
+def awaited(values: Values) -> Values:
+    """What `await` gives: pending alternatives are resolved, others are unknown."""
+    parts = [atom.values if isinstance(atom, Pending) else UNKNOWN for atom in values.atoms]
+    return join(*parts, UNKNOWN if values.open else NOTHING)
+
+
+def elements(values: Values) -> Values:
+    """What iterating gives."""
+    return join(*map(_element, values.atoms), UNKNOWN if values.open else NOTHING)
+
+
+def _element(atom: Atom) -> Values:
+    if isinstance(atom, Container):
+        return atom.key if atom.mapping else atom.item
+    return join(*atom.parts) if isinstance(atom, Row) else UNKNOWN
+
+
+def row(*parts: Values) -> Values:
+    """A tuple of fixed length; one nested deeper than the lattice goes is UNKNOWN."""
+    return UNKNOWN if max(map(_depth, parts), default=0) >= _DEPTH_MAX else one(Row(parts))
+
+
+def unpacked(values: Values, at: int, of: int) -> Values:
+    """What the name at place `at` of `of` names gets when `values` is unpacked."""
+    parts = [
+        atom.parts[at] if isinstance(atom, Row) and len(atom.parts) == of else _element(atom) for atom in values.atoms
+    ]
+    return join(*parts, UNKNOWN if values.open else NOTHING)

@@ -1,0 +1,130 @@
+"""What is known between rounds: which values flow into parameters, attributes, globals and out of functions."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from chaosd.preflight.index.declared import ClassInfo, FunctionInfo
+from chaosd.preflight.index.project import Project
+from chaosd.preflight.index.shape import Shapes
+from chaosd.preflight.index.source import Source
+from chaosd.preflight.infer.values import UNKNOWN, Site, Values, join, opened
+
+Key = tuple[str, str, str]  # (what, where, name): ("parameter", function, "client"), ("return", function, "")
+
+
+@dataclass(slots=True)
+class Flows:
+    """The values that reach each place in one round, those of tests apart from those of the product.
+
+    `escaped` are functions and classes that are handed around, `sites` the places in the product
+    that feed an attribute or a parameter.
+    """
+
+    product: dict[Key, Values] = field(default_factory=dict)
+    tests: dict[Key, Values] = field(default_factory=dict)
+    escaped: set[str] = field(default_factory=set)
+    sites: dict[Key, set[tuple[Site, Values]]] = field(default_factory=dict)
+
+    def add(self, key: Key, values: Values, site: Site, *, test: bool) -> None:
+        """Let `values` flow to `key`. Flows from tests count only where the product has none."""
+        table = self.tests if test else self.product
+        before = table.get(key)
+        table[key] = values if before is None else join(before, values)
+        if key[0] in {"attribute", "parameter"} and not test:
+            self.sites.setdefault(key, set()).add((site, values))
+
+    def get(self, key: Key) -> Values | None:
+        """What reaches `key`, None when nothing was seen to."""
+        found = self.product.get(key)
+        return self.tests.get(key) if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A node that rules look at, where it stands and how sure it is to run.
+
+    `guarded`: inside a `try` that expects an AttributeError or TypeError. `certain`: runs whenever its function is
+    called and not left by an exception.
+    """
+
+    source: Source
+    node: ast.AST
+    function: FunctionInfo | None
+    guarded: bool
+    certain: bool
+    told: bool  # inside a message for people: a logging call, print, raise or assert
+
+
+@dataclass(slots=True)
+class Record:
+    """What the last round saw: the value of every expression, and the nodes that rules ask for, by their type."""
+
+    values: dict[ast.AST, Values] = field(default_factory=dict)
+    uses: dict[type[ast.AST], list[Use]] = field(default_factory=dict)
+
+    def of(self, node: ast.AST) -> Values:
+        """The value of an expression; UNKNOWN when it was never reached."""
+        return self.values.get(node, UNKNOWN)
+
+
+RECORDED = (ast.Call, ast.Attribute, ast.Compare, ast.Subscript, ast.BinOp, ast.FormattedValue, ast.Return)
+
+
+@dataclass(slots=True)
+class World:
+    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the last."""
+
+    project: Project
+    shapes: Shapes
+    known: Flows = field(default_factory=Flows)
+    seen: Flows = field(default_factory=Flows)
+    record: Record | None = None
+
+    def flow(self, key: Key, values: Values, source: Source, node: ast.AST, *, into: Source | None = None) -> None:
+        """Let `values` flow to `key` from `node`; a test feeding the product is told apart."""
+        site = Site(source.path, getattr(node, "lineno", 1))
+        self.seen.add(key, values, site, test=source.is_test and not (into is not None and into.is_test))
+
+    def escape(self, key: str) -> None:
+        """A function or class is handed around: others may call it with anything."""
+        self.seen.escaped.add(key)
+
+    def global_(self, module: str, name: str) -> Values:
+        """A module-level variable."""
+        found = self.known.get(("global", module, name))
+        return UNKNOWN if found is None else found
+
+    def fed(self, function: FunctionInfo, name: str) -> Values | None:
+        """What call sites pass for a parameter, None when there are none."""
+        found = self.known.get(("parameter", function.key, name))
+        return opened(found) if found is not None and self._called_by_others(function) else found
+
+    def _called_by_others(self, function: FunctionInfo) -> bool:
+        if function.key in self.known.escaped or (function.name == "__init__" and function.cls in self.known.escaped):
+            return True
+        if function.cls is None or function.name == "__init__":
+            return False
+        _, outside = self.project.lineage(function.cls)
+        return function.name.startswith("__") or (bool(outside) and bool(self.shapes.of(function.cls).surprises))
+
+    def stored(self, classes: list[ClassInfo], name: str) -> Values | None:
+        """What any of the classes stores under an attribute, None when none does."""
+        found = [self.known.get(("attribute", info.key, name)) for info in classes]
+        known = [values for values in found if values is not None]
+        return join(*known) if known else None
+
+    def method(self, cls: str, name: str) -> FunctionInfo | None:
+        """The method that an object of exactly this class would run."""
+        for info in self.project.lineage(cls)[0]:
+            if name in info.methods:
+                return info.methods[name]
+            if name in info.members:
+                return None
+        return None
+
+    def returned(self, function: FunctionInfo, *, what: str = "return") -> Values:
+        """What a function was seen to return (or yield)."""
+        found = self.known.get((what, function.key, ""))
+        return UNKNOWN if found is None else found

@@ -1,0 +1,1 @@
+"""How a report is told: one format per file, listed in table.py."""

@@ -1,0 +1,1 @@
+"""What the preflight looks for: one rule per file, each a value `rule = Rule(…)`, listed in table.py."""

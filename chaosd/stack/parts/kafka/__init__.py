@@ -1,0 +1,1 @@
+"""Kafka in KRaft mode, one node that is broker and controller, with a DIRECT and a PROXIED listener."""

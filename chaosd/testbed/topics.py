@@ -1,0 +1,51 @@
+"""The run's topics on the DIRECT listener.
+
+`create_topics` of aiokafka never raises on a broker's error: the answer's `topic_errors` are read (0 = made, 36 = it is
+there already).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from chaosd.kernel.errors import StackError
+from chaosd.testbed.record import Topic
+
+_EXISTS = 36
+_DEADLINE_S = 20.0
+
+
+@asynccontextmanager
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client on the DIRECT listener."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def create(bootstrap: str, topics: Sequence[Topic]) -> None:
+    """Create the topics that are not there; StackError when the broker refuses one, or does not answer."""
+    wanted = [NewTopic(topic.name, topic.partitions, 1) for topic in topics]
+    try:
+        async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+            answer = await client.create_topics(wanted)
+    except (KafkaError, OSError) as error:
+        why = f"{type(error).__name__} {error}".rstrip()
+        raise StackError(f"Kafka on {bootstrap} does not create topics: {why}", remedy="chaosd stack status") from error
+    for name, code, *why in answer.topic_errors:
+        if code not in (0, _EXISTS):
+            raise StackError(f"Kafka refused to create topic {name}: error {code} {' '.join(map(str, why))}".rstrip())
+
+
+async def delete(bootstrap: str, names: Sequence[str]) -> None:
+    """Delete topics; an absent one is no error."""
+    async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+        await client.delete_topics(list(names))

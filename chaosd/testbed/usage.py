@@ -1,0 +1,163 @@
+"""What the testbed's processes use, and where the target is connected: samples from /proc, a few milliseconds each.
+
+Sources: proc_pid_stat(5), proc_pid_fd(5), and proc_net_tcp in the kernel's documentation.
+"""
+
+# ruff: noqa: PTH115, PTH123, PTH208 -- /proc is read by the hundred, twice a second
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from chaosd.journal.columns import EXPOSURE, RESOURCES, State
+from chaosd.kernel.clock import SECOND, Clock
+from chaosd.process.spawn import Handle
+from chaosd.testbed.testbed import PARTS, PROCESSES, TARGET, Testbed
+
+_TICK_NS = SECOND // os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_CONNECTED = ("01", "02")  # ESTABLISHED, SYN_SENT: connected or trying
+_TABLES = ("tcp", "tcp6")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One process as /proc tells it. `started` in ticks, as in a Handle."""
+
+    pid: int
+    parent: int
+    state: str
+    started: int
+    rss_bytes: int
+    cpu_ns: int
+
+
+def snapshot() -> dict[int, Seen]:
+    """All processes of this machine, by pid."""
+    seen = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
+                # The name, in parentheses, may hold spaces and parentheses itself.
+                words = file.read().rpartition(b")")[2].split()
+                cpu_ns = (int(words[11]) + int(words[12])) * _TICK_NS
+                rss_bytes = int(words[21]) * _PAGE
+                seen[int(entry)] = Seen(int(entry), int(words[1]), words[0].decode(), int(words[19]), rss_bytes, cpu_ns)
+    return seen
+
+
+def family(seen: Mapping[int, Seen], handle: Handle) -> list[Seen]:
+    """The process and its descendants, itself first; empty when it is gone."""
+    root = seen.get(handle.pid)
+    if root is None or root.started != handle.started or root.state in "ZX":
+        return []
+    below: dict[int, list[Seen]] = {}
+    for process in seen.values():
+        below.setdefault(process.parent, []).append(process)
+    found = [root]
+    for process in found:  # it grows while it is walked
+        found.extend(below.get(process.pid, []))
+    return found
+
+
+def sample_resources(seen: Mapping[int, Seen], handles: Mapping[str, Handle | None], t_ns: int) -> np.ndarray:
+    """Rows of RESOURCES, one for each process that chaosd started. Memory, time and files of descendants are added.
+
+    Memory is RSS: pages that PostgreSQL's processes share count once for each of them.
+    """
+    rows = []
+    for index, name in enumerate(PROCESSES):
+        handle = handles.get(name)
+        if handle is None:
+            continue
+        members = family(seen, handle)
+        state = State.GONE if not members else State.STOPPED if members[0].state in "Tt" else State.RUNNING
+        rows.append(
+            (
+                t_ns,
+                index,
+                handle.pid,
+                handle.started,
+                int(state),
+                sum(member.rss_bytes for member in members),
+                sum(member.cpu_ns for member in members),
+                sum(_files(member.pid) for member in members),
+            )
+        )
+    return np.array(rows, RESOURCES.dtype)
+
+
+def _files(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+def sample_exposure(
+    pids: Iterable[int], proxied: Mapping[str, Iterable[int]], direct: Mapping[str, Iterable[int]], t_ns: int
+) -> np.ndarray:
+    """Rows of EXPOSURE, one for each part: how many sockets of these processes go to its ports.
+
+    By the name of the part: `proxied` are the ports of its proxies, `direct` all ports of its own.
+    """
+    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    ports = Counter(_remote_ports(inodes))
+    rows = [
+        (t_ns, index, sum(ports[p] for p in proxied.get(part, ())), sum(ports[p] for p in direct.get(part, ())))
+        for index, part in enumerate(PARTS)
+    ]
+    return np.array(rows, EXPOSURE.dtype)
+
+
+def _sockets(pid: int) -> set[str]:
+    found = set()
+    folder = f"/proc/{pid}/fd"
+    with suppress(OSError):
+        for fd in os.listdir(folder):
+            with suppress(OSError):
+                to = os.readlink(f"{folder}/{fd}")
+                if to.startswith("socket:["):
+                    found.add(to[8:-1])
+    return found
+
+
+def _remote_ports(inodes: set[str]) -> list[int]:
+    ports = []
+    for table in _TABLES:
+        with suppress(OSError), open(f"/proc/net/{table}", encoding="ascii") as lines:
+            for line in lines:
+                words = line.split()
+                if words[3] in _CONNECTED and words[9] in inodes:
+                    ports.append(int(words[2].rpartition(":")[2], 16))
+    return ports
+
+
+class Usage:
+    """Samples one testbed. `sample` blocks for some milliseconds: call it in a thread."""
+
+    def __init__(self, testbed: Testbed, clock: Clock) -> None:
+        self._testbed = testbed
+        self._clock = clock
+        stack = testbed.stack
+        self._proxied = {
+            part: [int(proxy.listen.rpartition(":")[2]) for proxy in stack.proxies() if proxy.part == part]
+            for part in PARTS
+        }
+        self._direct = {part: {stack.record.parts[part].port, *stack.record.parts[part].owns} for part in PARTS}
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of EXPOSURE and of RESOURCES. What they show was so at or after their time."""
+        t_ns = self._clock.now_ns()
+        handles = {name: self._testbed.handle(name) for name in PROCESSES}
+        seen = snapshot()
+        target = handles[TARGET]
+        pids = [member.pid for member in family(seen, target)] if target is not None else []
+        exposure = sample_exposure(pids, self._proxied, self._direct, t_ns) if pids else np.array([], EXPOSURE.dtype)
+        return exposure, sample_resources(seen, handles, t_ns)

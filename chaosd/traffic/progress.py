@@ -1,0 +1,158 @@
+"""Samples what the broker says of the run: the target's committed offsets, the topics' ends, the state of its group.
+
+On clients of its own and with short time-outs, so that an outage delays neither the tap nor the next sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from chaosd.journal.columns import PROGRESS, Role
+from chaosd.kernel.clock import SECOND, Clock
+from chaosd.traffic.config import Config
+
+_PERIOD_S = 0.18
+_CALL_S = 1.0
+_START_S = 4.0
+# Ends of result topics, log starts and the group's state change slowly, or only matter when they stay so.
+_SLOW_NS = SECOND
+_HEALTHY_NS = SECOND
+# An answer of a broker that is just starting may lack what aiokafka reads from it (AttributeError, IndexError).
+FAILURES = (KafkaError, OSError, TimeoutError, AttributeError, IndexError, AssertionError)
+
+
+class Progress:
+    """The last sample: `committed` by input partition, `ends` and `log_starts` of all partitions of the run.
+
+    It tells how things were at `asked_ns` or later.
+    """
+
+    def __init__(self, config: Config, clock: Clock, record: Callable[[np.ndarray], None]) -> None:
+        self._config = config
+        self._clock = clock
+        self._record = record
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._coordinator: int | None = None
+        self._slow_ns = 0
+        self._sampled_ns = 0
+        self.asked_ns = 0
+        self._state = 0
+        self._index = {topic.name: n for n, topic in enumerate(config.topics)}
+        self._all = [TopicPartition(topic.name, n) for topic in config.topics for n in range(topic.partitions)]
+        inputs = {topic.name for topic in config.topics if topic.role == Role.INPUT.name.lower()}
+        self.inputs = [partition for partition in self._all if partition.topic in inputs]
+        self.committed: dict[TopicPartition, int] = {}
+        self.ends: dict[TopicPartition, int] = {}
+        self.log_starts: dict[TopicPartition, int] = {}
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        while True:
+            try:
+                await self._sample()
+            except FAILURES:
+                await self.close()
+            await asyncio.sleep(_PERIOD_S)
+
+    def healthy_ends(self) -> Mapping[TopicPartition, int]:
+        """The ends as last seen, but none while the broker does not answer: a reader must not be blamed for that."""
+        return self.ends if self._clock.now_ns() - self._sampled_ns < _HEALTHY_NS else {}
+
+    async def bounds(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Log starts and ends of all partitions now. Raises KafkaError or TimeoutError when there is no answer."""
+        consumer, _ = await self._clients()
+        async with asyncio.timeout(_CALL_S * 3):
+            starts = await consumer.beginning_offsets(self._all)
+            ends = await consumer.end_offsets(self._all)
+        return dict(starts), dict(ends)
+
+    async def _clients(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
+        if self._consumer is None or self._admin is None:
+            await self.close()
+            async with asyncio.timeout(_START_S):
+                common: dict[str, Any] = {"bootstrap_servers": self._config.bootstrap, "request_timeout_ms": 3_000}
+                self._consumer = AIOKafkaConsumer(
+                    client_id="chaosd-progress",
+                    group_id=None,
+                    enable_auto_commit=False,
+                    isolation_level="read_committed",
+                    **common,
+                )
+                await self._consumer.start()
+                self._admin = AIOKafkaAdminClient(client_id="chaosd-progress", **common)
+                await self._admin.start()
+        return self._consumer, self._admin
+
+    async def _sample(self) -> None:
+        consumer, admin = await self._clients()
+        now_ns = self._clock.now_ns()
+        slow = now_ns - self._slow_ns >= _SLOW_NS
+        async with asyncio.timeout(_CALL_S):
+            if self._coordinator is None:
+                self._coordinator = await admin.find_coordinator(self._config.group)
+            offsets = await admin.list_consumer_group_offsets(self._config.group, self._coordinator, self.inputs)
+        async with asyncio.timeout(_CALL_S):
+            self.ends.update(await consumer.end_offsets(self._all if slow else self.inputs))
+        self._sampled_ns = self._clock.now_ns()
+        if slow:
+            async with asyncio.timeout(_CALL_S):
+                self.log_starts.update(await consumer.beginning_offsets(self._all))
+                self._state = await self._stable(admin)
+            self._slow_ns = now_ns
+        self.asked_ns = now_ns
+        self.committed = {partition: found.offset for partition, found in offsets.items()}
+        self._record(self._rows(self._all if slow else self.inputs))
+
+    async def _stable(self, admin: AIOKafkaAdminClient) -> int:
+        answers = await admin.describe_consumer_groups([self._config.group], self._coordinator)
+        return int(any(group[2] == "Stable" for answer in answers for group in answer.groups))
+
+    def _rows(self, partitions: list[TopicPartition]) -> np.ndarray:
+        now_ns = self._clock.now_ns()
+        return np.array(
+            [
+                (
+                    now_ns,
+                    self._index[partition.topic],
+                    partition.partition,
+                    self.committed.get(partition, -1),
+                    self.log_starts.get(partition, -1),
+                    self.ends.get(partition, -1),
+                    self._state,
+                )
+                for partition in partitions
+            ],
+            PROGRESS.dtype,
+        )
+
+    def summary(self, starts: Mapping[TopicPartition, int]) -> list[dict[str, int]]:
+        """Committed and end of each input partition; `start` is where the run began to read."""
+        return [
+            {
+                "partition": partition.partition,
+                "committed": self.committed.get(partition, -1),
+                "end": self.ends.get(partition, -1),
+                "start": starts.get(partition, 0),
+            }
+            for partition in self.inputs
+        ]
+
+    async def close(self) -> None:
+        """Give the clients up; the next sample takes new ones."""
+        clients, self._coordinator = (self._consumer, self._admin), None
+        consumer, admin = clients
+        self._consumer = self._admin = None
+        for stop in (consumer and consumer.stop, admin and admin.close):
+            if stop is not None:
+                with suppress(*FAILURES):
+                    async with asyncio.timeout(_CALL_S):
+                        await stop()

@@ -1,0 +1,120 @@
+"""What holds for a whole run and every verifier needs: its facts, the tap's stalls, the group's progress, time windows.
+
+Times are CLOCK_MONOTONIC nanoseconds. Spans are rows [from, until] of an (n, 2) array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chaosd.journal.columns import Role
+from chaosd.journal.model import BEATING, History, RunFacts
+from chaosd.kernel.clock import MS
+
+# Far enough in the future for any time; half of the range, so that sums with it stay inside int64.
+NEVER_NS = np.iinfo(np.int64).max // 2
+WITNESSES = 20
+# What a stalled tap reads right after its stall was there before: its beat's own period, and a tenth of the stall.
+_AFTER_STALL_NS = 10 * MS
+_NO_SPANS = np.zeros((0, 2), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run before the judge. `stalls` are spans in which the tap may have seen late what was there early;
+    `progress` has the columns of `journal.columns.PROGRESS`; `witness_limit` None shows every witness of a class.
+    """
+
+    run: RunFacts
+    stalls: np.ndarray
+    progress: np.ndarray
+    witness_limit: int | None = WITNESSES
+
+    def unlimited(self) -> Case:
+        """The same case with every witness shown: the certificate counts them."""
+        return replace(self, witness_limit=None)
+
+    def topics(self, role: Role) -> np.ndarray:
+        """Indices of the topics that have this role."""
+        return np.array([n for n, topic in enumerate(self.run.topics) if topic.role == role], np.int64)
+
+    def on_topics(self, rows: np.ndarray, *roles: Role) -> np.ndarray:
+        """Which rows (anything with a column `topic`) are about topics of one of these roles."""
+        chosen = np.zeros(256, bool)
+        for number, topic in enumerate(self.run.topics):
+            chosen[number] = topic.role in roles
+        return np.asarray(chosen[rows["topic"]])
+
+    def phase_mask(self, envelopes: np.ndarray, *phases: str) -> np.ndarray:
+        """Which envelopes were planned by segments of these phases."""
+        size = max((segment.index for segment in self.run.segments), default=-1) + 1
+        chosen = np.zeros(size + 1, bool)
+        for segment in self.run.segments:
+            chosen[segment.index] = segment.phase in phases
+        return np.asarray(chosen[np.minimum(envelopes["segment"], size)])
+
+    def fault_spans(self, after_ns: int = 0) -> np.ndarray:
+        """[call, clear + `after_ns`] of every injection that was tried; unhealed ones never end."""
+        spans = [
+            (injection.call_ns, injection.clear_high_ns + after_ns if injection.clear_high_ns >= 0 else NEVER_NS)
+            for injection in self.run.injections
+            if injection.call_ns >= 0
+        ]
+        return np.array(spans, np.int64).reshape(-1, 2)
+
+
+def open_case(history: History) -> Case:
+    """Gather what is small enough to be at hand in every fold."""
+    beats = history.column("heartbeats")
+    return Case(run=history.run, stalls=tap_stalls(beats), progress=history.column("progress"))
+
+
+def tap_stalls(beats: np.ndarray) -> np.ndarray:
+    """Merge the tap's late beats (dtype BEATS) into spans, each lengthened by the time the tap needs to catch up."""
+    if not len(beats):
+        return _NO_SPANS
+    own = beats[beats["process"] == BEATING.index("tap")]
+    late = own["beat_ns"] - own["due_ns"]
+    return merge_spans(np.stack([own["due_ns"], own["beat_ns"] + _AFTER_STALL_NS + late // 10], axis=1))
+
+
+def merge_spans(spans: np.ndarray) -> np.ndarray:
+    """Sort spans and join those that touch."""
+    if not len(spans):
+        return _NO_SPANS
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(spans[:, 1])
+    first = np.concatenate(([True], spans[1:, 0] > ends[:-1]))
+    starts = spans[first, 0]
+    last = np.concatenate((np.flatnonzero(first)[1:] - 1, [len(spans) - 1]))
+    return np.stack([starts, ends[last]], axis=1)
+
+
+def overlaps(from_ns: np.ndarray, until_ns: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Which of the times [from, until] touch any of the spans."""
+    merged = merge_spans(spans)
+    if not len(merged):
+        return np.zeros(len(from_ns), bool)
+    # The only candidate is the first span that ends at or after `from`.
+    index = np.searchsorted(merged[:, 1], from_ns, side="left")
+    starts = np.append(merged[:, 0], NEVER_NS)
+    return np.asarray(starts[index] <= until_ns)
+
+
+def committed_ns(case: Case, envelopes: np.ndarray) -> np.ndarray:
+    """When the target's group was first seen to have committed past each envelope's input record; NEVER_NS if never."""
+    times = np.full(len(envelopes), NEVER_NS, np.int64)
+    progress = case.progress
+    if not len(progress):
+        return times
+    own = progress[case.on_topics(progress, Role.INPUT)]
+    for partition in np.unique(own["partition"]):
+        rows = own[own["partition"] == partition]
+        rows = rows[np.argsort(rows["t_ns"], kind="stable")]
+        reached = np.maximum.accumulate(rows["committed"])
+        here = (envelopes["in_partition"] == partition) & (envelopes["in_offset"] >= 0)
+        index = np.searchsorted(reached, envelopes["in_offset"][here], side="right")
+        times[here] = np.append(rows["t_ns"], NEVER_NS)[index]
+    return times

@@ -1,0 +1,164 @@
+"""Composes the judgement of a run: verifiers over the history, faults over the evidence, voids, the certificate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from chaosd.journal.model import BROKEN, DIFFERS, History, RunFacts
+from chaosd.kernel.verdict import Grade, Verdict
+from chaosd.verification import lifeline, reasons
+from chaosd.verification.case import Case, open_case
+from chaosd.verification.census import Census, count
+from chaosd.verification.certificate import Certificate, certify
+from chaosd.verification.exposure import MISSING, UNKNOWN, FaultVerdict, gather, judge_fault
+from chaosd.verification.health import unhealthy
+from chaosd.verification.obligations import all_drained
+from chaosd.verification.verifier import Verifier
+
+
+class KnownFailure(Protocol):
+    """The experiment's `known` section: a documented failure. `verdict` is a grade's name."""
+
+    @property
+    def verdict(self) -> str:
+        """The documented verdict."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The documented classes of anomaly."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All that the judge says about a run.
+
+    `reasons` are those of the run (verification/reasons.py) followed by the verifiers' own, `classes` the failed
+    classes and claims. `certificate` is None unless the run would PASS.
+    """
+
+    run: RunFacts
+    grade: Grade
+    reasons: tuple[str, ...]
+    classes: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    faults: tuple[FaultVerdict, ...]
+    census: Census
+    certificate: Certificate | None
+
+    @property
+    def recovery(self) -> list[dict[str, Any]]:
+        """The episodes of the verifier `recovery`, as its details tell them."""
+        return [told for verdict in self.verdicts for told in verdict.details.get("episodes", ())]
+
+
+def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: bool = True) -> Judgement:
+    """Judge a run. Pure: the same history and verifiers give the same judgement."""
+    opened = open_case(history)
+    evidence = gather(history)
+    case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
+    verdicts = tuple(_verdict(case, history, verifier) for verifier in verifiers)
+    faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
+    census = count(history)
+    found = [*_of_run(case.run, census), *_of_faults(faults), *_of_verifiers(verdicts)]
+    grade = _grade(verdicts, tuple(found))
+    certificate = None
+    if with_certificate and grade is Grade.PASS:
+        certificate = certify(case, history, verifiers)
+        found += [f"certificate_incomplete:{name}" for name in certificate.unnoticed]
+    run_reasons = tuple(dict.fromkeys(found))
+    verdicts = tuple(reasons.void(verdict, run_reasons) for verdict in verdicts)
+    verdicts = lifeline.attach(case, history, verdicts)
+    own = [f"{verdict.verifier}:{reason}" for verdict in verdicts for reason in verdict.reasons]
+    return Judgement(
+        run=case.run,
+        grade=_grade(verdicts, run_reasons),
+        reasons=(*run_reasons, *own),
+        classes=tuple(dict.fromkeys(name for verdict in verdicts for name in reasons.classes(verdict))),
+        verdicts=verdicts,
+        faults=faults,
+        census=census,
+        certificate=certificate,
+    )
+
+
+def known_outcome(judgement: Judgement, known: KnownFailure | None) -> bool:
+    """Whether the run ended exactly as documented: this verdict with exactly these classes."""
+    if known is None:
+        return False
+    return judgement.grade.name == known.verdict and set(judgement.classes) == set(known.classes)
+
+
+def run_verifier(case: Case, history: History, verifier: Verifier) -> Verdict:
+    """Fold, merge and conclude one verifier over a history. Raises whatever the verifier raises."""
+    partials = (verifier.fold(case, partition) for partition in history.partitions())
+    first = next(partials, None)
+    if first is None:
+        return Verdict(verifier.name, Grade.INCONCLUSIVE, ("empty",))
+    return verifier.conclude(case, functools.reduce(verifier.merge, partials, first))
+
+
+def _verdict(case: Case, history: History, verifier: Verifier) -> Verdict:
+    try:
+        return run_verifier(case, history, verifier)
+    except Exception as error:  # noqa: BLE001 - a verifier may be anybody's file; its crash is a result, not ours
+        detail = {"error": f"{type(error).__name__}: {error}"}
+        return Verdict(verifier.name, Grade.INCONCLUSIVE, ("verifier_crashed",), details=detail)
+
+
+def _grade(verdicts: Sequence[Verdict], run_reasons: tuple[str, ...]) -> Grade:
+    floor = Grade.INCONCLUSIVE if run_reasons or not verdicts else Grade.PASS
+    return max([floor, *(reasons.void(verdict, run_reasons).grade for verdict in verdicts)])
+
+
+def _of_run(run: RunFacts, census: Census) -> list[str]:
+    found = []
+    if run.unhealthy:
+        found += [f"stack_unhealthy:{span.on}" for span in run.unhealthy]
+    if run.poisoned:
+        found.append("generator_poisoned")
+    found += [f"{process}_died" for process in run.deaths if f"{process}_died" in reasons.EFFECTS]
+    for cut in run.torn:
+        name, _, why = cut.partition(": ")
+        whole = "torn_facts" if name.startswith("facts-") else "torn"
+        found.append(f"{'altered' if why.startswith((DIFFERS, BROKEN)) else whole}:{name}")
+    found += [f"missing_file:{name}" for name in run.missing]
+    if not run.sealed:
+        found.append("unsealed")
+    if run.aborted is not None:
+        found.append("aborted")
+    if not census.acked:
+        found.append("empty")
+    if not all_drained(run):
+        found.append("drain_not_proved")
+    return found
+
+
+def _of_faults(faults: Sequence[FaultVerdict]) -> list[str]:
+    found = []
+    for fault in faults:
+        name, state = fault.injection.id, fault.injection.state
+        if fault.injection.call_ns < 0:
+            found.append(f"not_injected:{name}")
+            continue
+        if state != "healed":
+            found.append(f"not_healed:{name}")
+        elif fault.healed == MISSING:
+            found.append(f"heal_not_proved:{name}")
+        if fault.bite == MISSING:
+            found.append(f"no_bite:{name}")
+        if fault.exposed == MISSING:
+            found.append(f"not_exposed:{name}")
+        elif fault.exposed == UNKNOWN:
+            found.append(f"exposure_unknown:{name}")
+        if fault.bypass:
+            found.append(f"bypass:{name}")
+    return found
+
+
+def _of_verifiers(verdicts: Sequence[Verdict]) -> list[str]:
+    return [f"verifier_crashed:{verdict.verifier}" for verdict in verdicts if "verifier_crashed" in verdict.reasons]

@@ -1,0 +1,290 @@
+"""When a fault counts: in force (its proofs), exposed (the target used that path), healed (its proofs of being gone).
+
+Proofs are data (kernel/proof.py); here they are held against canaries, samples of sockets and of processes. `felt` is
+never required, or a robust target could not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chaosd.journal.columns import Path, Probe, ProbeOutcome, State
+from chaosd.journal.model import History, InjectionFacts, RunFacts
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.kernel.proof import Proof, Relation, Source
+
+TARGET, TOXIPROXY = "target", "toxiproxy"
+PROVED, MISSING, UNKNOWN = "proved", "missing", "unknown"
+# The canary must show this share of the delay that was set: the rest is jitter of the machine.
+_SHARE = 0.8
+_RATE_TOLERANCE = 0.3
+# Connections that died with the fault are noticed by their next use.
+_GRACE_NS = SECOND
+_NOISE_MS = 10.0
+_WORDS = {outcome.name.lower(): int(outcome) for outcome in ProbeOutcome}
+_STATES = {state.name.lower(): int(state) for state in State}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The columns that show what a fault did."""
+
+    canaries: np.ndarray
+    exposure: np.ndarray
+    resources: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class FaultVerdict:
+    """What is known of one injection. `bite`, `healed`, `exposed`: proved | missing | unknown."""
+
+    injection: InjectionFacts
+    bite: str
+    healed: str
+    exposed: str
+    evidence: dict[str, Any]
+    bypass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """[from_ns, until_ns] in which evidence counts; both ends belong to it."""
+
+    from_ns: int
+    until_ns: int
+
+    def of(self, times_ns: np.ndarray) -> np.ndarray:
+        """Mask of the times inside."""
+        return np.asarray((times_ns >= self.from_ns) & (times_ns <= self.until_ns))
+
+
+def gather(history: History) -> Evidence:
+    """Read the columns."""
+    return Evidence(history.column("canaries"), history.column("exposure"), history.column("resources"))
+
+
+def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) -> FaultVerdict:
+    """Hold one injection's proofs against the evidence. One that never happened has nothing to show."""
+    if injection.call_ns < 0:
+        return FaultVerdict(injection, MISSING, MISSING, UNKNOWN, {})
+    shown: dict[str, Any] = {}
+    force = _in_force(run, injection)
+    gone = _after(run, injection)
+    bite = [_Check(run, evidence, injection, proof, force).holds(shown, "bite") for proof in injection.bite]
+    healed = [False]
+    if gone is not None:
+        healed = [_Check(run, evidence, injection, proof, gone).holds(shown, "healed") for proof in injection.healed]
+    exposed, bypass = _exposed(run, evidence, injection, shown)
+    return FaultVerdict(
+        injection,
+        PROVED if bite and all(bite) else MISSING,
+        PROVED if healed and all(healed) else MISSING,
+        exposed,
+        shown,
+        bypass,
+    )
+
+
+def before_faults(run: RunFacts) -> Window:
+    """The time that evidence is compared with: the baseline, or all before the first injection."""
+    first = min((one.call_ns for one in run.injections if one.call_ns >= 0), default=run.started_ns)
+    base = [segment for segment in run.segments if segment.phase == "baseline"]
+    start = min((segment.start_ns for segment in base), default=run.started_ns)
+    return Window(min(start, first), first - 1)
+
+
+def _in_force(run: RunFacts, injection: InjectionFacts) -> Window:
+    until = injection.clear_low_ns if injection.clear_low_ns >= 0 else _end(run)
+    return Window(injection.returned_ns if injection.returned_ns >= 0 else injection.call_ns, until)
+
+
+def _after(run: RunFacts, injection: InjectionFacts) -> Window | None:
+    """From the heal to the next injection on the same way: on the same part, or on Toxiproxy, which carries them all.
+
+    What is broken there by another injection is waited out. None where that never ends, and where nothing was healed.
+    """
+    if injection.clear_high_ns < 0:
+        return None
+    others = [one for one in run.injections if one is not injection and one.call_ns >= 0 and _one_way(one, injection)]
+    from_ns = injection.clear_high_ns
+    for one in sorted(others, key=lambda one: one.call_ns):
+        if one.call_ns <= from_ns and (one.clear_high_ns < 0 or one.clear_high_ns > from_ns):
+            if one.clear_high_ns < 0:
+                return None
+            from_ns = one.clear_high_ns
+    return Window(from_ns, min((one.call_ns for one in others if one.call_ns > from_ns), default=_end(run)))
+
+
+def _one_way(one: InjectionFacts, other: InjectionFacts) -> bool:
+    places = {one.on.split("/")[0], other.on.split("/")[0]}
+    return len(places) == 1 or (TOXIPROXY in places and TARGET not in places)
+
+
+def _end(run: RunFacts) -> int:
+    last = max((int(fact["t_ns"]) for fact in run.facts if "t_ns" in fact), default=run.started_ns)
+    return last if run.ended_ns is None else run.ended_ns
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One proof of one injection, to be held against the evidence of a window."""
+
+    run: RunFacts
+    evidence: Evidence
+    injection: InjectionFacts
+    proof: Proof
+    window: Window
+
+    def holds(self, shown: dict[str, Any], prefix: str) -> bool:
+        """Whether the proof stands; its numbers go to `shown`."""
+        stands, numbers = _RULES[self.proof.source](self)
+        direction = f".{self.proof.stream}" if self.proof.stream else ""
+        shown[f"{prefix}.{self.proof.source}{direction}"] = numbers
+        return stands
+
+    def canaries(self, path: Path, *probes: Probe) -> np.ndarray:
+        """The probes of the proof's part."""
+        rows = self.evidence.canaries
+        part = self.proof.on.split("/")[0]
+        if part not in self.run.parts:
+            return np.asarray(rows[:0])
+        mine = (rows["on"] == self.run.parts.index(part)) & (rows["path"] == path) & np.isin(rows["probe"], probes)
+        return np.asarray(rows[mine])
+
+    def process(self) -> np.ndarray:
+        """The samples of the proof's process, in order of time."""
+        on, rows = self.proof.on, self.evidence.resources
+        name = on if on in self.run.processes else on.split("/")[0]
+        if name not in self.run.processes:
+            return np.asarray(rows[:0])
+        rows = rows[rows["process"] == self.run.processes.index(name)]
+        return np.asarray(rows[np.argsort(rows["t_ns"], kind="stable")])
+
+
+_Answer = tuple[bool, dict[str, Any]]
+
+
+def _round_trip(check: _Check) -> _Answer:
+    pings = check.canaries(Path.PROXIED, Probe.PING)
+    taken = (pings["done_ns"] - pings["sent_ns"]) / MS
+    base = taken[before_faults(check.run).of(pings["done_ns"]) & (pings["outcome"] == ProbeOutcome.OK)]
+    rises = check.proof.relation is Relation.RISES_BY
+    # A probe that ran into its time-out took at least that long.
+    usable = np.isin(pings["outcome"], (ProbeOutcome.OK, ProbeOutcome.TIMEOUT))
+    now = taken[check.window.of(pings["sent_ns"]) & usable]
+    if not len(base) or not len(now):
+        return False, {"baseline_samples": len(base), "samples": len(now)}
+    middle = float(np.median(base))
+    noise = float(np.percentile(base, 99)) - middle
+    rise = float(np.median(now)) - middle
+    numbers = {"baseline_ms": round(middle, 2), "rise_ms": round(rise, 2), "noise_ms": round(noise, 2)}
+    if rises:
+        return rise >= _SHARE * check.proof.amount and rise > noise, numbers
+    return rise <= max(noise, _NOISE_MS), numbers
+
+
+def _rate(check: _Check) -> _Answer:
+    """The direction that the proof names, both for `both`; any that was measured when it names none."""
+    stream, numbers, stands = check.proof.stream, {}, []
+    for name, probe in (("upstream", Probe.BULK_UP), ("downstream", Probe.BULK_DOWN)):
+        if stream not in ("", "both", name):
+            continue
+        bulk = check.canaries(Path.PROXIED, probe)
+        bulk = bulk[(bulk["outcome"] == ProbeOutcome.OK) & (bulk["done_ns"] > bulk["sent_ns"])]
+        rates = bulk["bytes"] / 1_000 / ((bulk["done_ns"] - bulk["sent_ns"]) / SECOND)
+        base = rates[before_faults(check.run).of(bulk["done_ns"])]
+        now = rates[check.window.of(bulk["sent_ns"]) & check.window.of(bulk["done_ns"])]
+        numbers[name] = {"kb_s": _median(now), "baseline_kb_s": _median(base), "samples": len(now)}
+        if len(now) or stream:
+            stands.append(_rate_stands(check.proof, now, base))
+    return bool(stands) and all(stands), numbers
+
+
+def _rate_stands(proof: Proof, now: np.ndarray, base: np.ndarray) -> bool:
+    if not len(now):
+        return False
+    if proof.relation is Relation.NEAR:
+        return bool(abs(float(np.median(now)) - proof.amount) <= _RATE_TOLERANCE * proof.amount)
+    return bool(len(base) and np.median(now) >= np.median(base) / 2)
+
+
+def _outcome(check: _Check) -> _Answer:
+    path = Path.DIRECT if check.proof.source is Source.DIRECT_OUTCOME else Path.PROXIED
+    every = check.canaries(path, Probe.PING, Probe.CONNECT)
+    now = every[check.window.of(every["sent_ns"])]
+    named = np.isin(now["outcome"], [_WORDS[word] for word in check.proof.words])
+    numbers = _tally(now["outcome"], ProbeOutcome)
+    if check.proof.relation is Relation.ONE_OF:
+        return bool(named.any()), numbers
+    settled = now["sent_ns"] > check.window.from_ns + _GRACE_NS
+    # Another error than the fault's own is no health either: one probe at least went well.
+    well = bool((now["outcome"][settled] == ProbeOutcome.OK).any())
+    return well and not named[settled].any(), numbers
+
+
+def _process_start(check: _Check) -> _Answer:
+    rows = check.process()
+    call_ns = check.injection.call_ns
+    # What another injection on it ends later shows nothing of this one.
+    later = [one.call_ns for one in check.run.injections if one.on == check.injection.on and one.call_ns > call_ns]
+    rows = rows[rows["t_ns"] <= min(later, default=_end(check.run))]
+    before = rows[(rows["pid"] > 0) & (rows["state"] != State.GONE) & (rows["t_ns"] < call_ns)]
+    after = rows[(rows["pid"] > 0) & (rows["state"] != State.GONE) & (rows["t_ns"] >= call_ns)]
+    starts = {(int(row["pid"]), int(row["started"])) for row in after}
+    gone = bool((rows["state"][rows["t_ns"] >= call_ns] == State.GONE).any())
+    known = {(int(row["pid"]), int(row["started"])) for row in before[-1:]}
+    return bool(known and (starts - known or gone)), {"seen_before": bool(known), "starts_after": len(starts)}
+
+
+def _process_state(check: _Check) -> _Answer:
+    rows = check.process()
+    now = rows[check.window.of(rows["t_ns"])]
+    named = np.isin(now["state"], [_STATES[word] for word in check.proof.words])
+    numbers = _tally(now["state"], State)
+    if check.proof.relation is Relation.ONE_OF:
+        return bool(named.any()), numbers
+    return bool(len(now) and not named.any()), numbers
+
+
+_RULES: dict[Source, Callable[[_Check], _Answer]] = {
+    Source.ROUND_TRIP_MS: _round_trip,
+    Source.RATE_KB_S: _rate,
+    Source.OUTCOME: _outcome,
+    Source.DIRECT_OUTCOME: _outcome,
+    Source.PROCESS_START: _process_start,
+    Source.PROCESS_STATE: _process_state,
+}
+
+
+def _exposed(run: RunFacts, evidence: Evidence, injection: InjectionFacts, shown: dict[str, Any]) -> tuple[str, bool]:
+    """Whether the target used the path in the baseline and was connected or trying around the fault; and whether it
+    also went past the proxy.
+    """
+    if injection.on == TARGET:
+        return PROVED, False
+    parts = run.parts if injection.on == TOXIPROXY else (injection.on.split("/")[0],)
+    rows = evidence.exposure[np.isin(evidence.exposure["on"], [run.parts.index(p) for p in parts if p in run.parts])]
+    if not len(rows):
+        return UNKNOWN, False
+    until = injection.clear_high_ns if injection.clear_high_ns >= 0 else _end(run)
+    # Sockets that a fault closes at once are seen just before it.
+    around = Window(injection.call_ns - _GRACE_NS, until + _GRACE_NS)
+    used = rows["proxied"] > 0
+    before = bool((used & before_faults(run).of(rows["t_ns"])).any())
+    during = bool((used & around.of(rows["t_ns"])).any())
+    bypass = bool((rows["direct"] > 0).any())
+    shown["exposed"] = {"used_before": before, "connected_during": during, "past_the_proxy": bypass}
+    return (PROVED if before and during else MISSING), bypass
+
+
+def _median(values: np.ndarray) -> float | None:
+    return round(float(np.median(values)), 1) if len(values) else None
+
+
+def _tally(values: np.ndarray, names: type[ProbeOutcome | State]) -> dict[str, int]:
+    numbers, counts = np.unique(values, return_counts=True)
+    return {names(int(n)).name.lower(): int(count) for n, count in zip(numbers, counts, strict=True)}

@@ -1,0 +1,87 @@
+"""Figures beside a recovery that explain it and are never judged: first result, detection, flaps, dip, headroom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chaosd.journal.model import RunFacts
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.verification.case import NEVER_NS, merge_spans
+from chaosd.verification.episodes import Episode
+from chaosd.verification.recovering import Recovery, View
+from chaosd.verification.waiting import BASELINE, BURST, high_age
+
+_POINTS = 600
+
+
+def figures(run: RunFacts, recovery: Recovery, high: View, rows: np.ndarray, threshold_ns: int) -> dict[str, Any]:
+    """All of one episode, ms and results/s. None where there is nothing to tell."""
+    episode = recovery.episode
+    until_ns = episode.zero_high_ns + run.limit_ns + run.hold_ns
+    blocks = merge_spans(np.stack([high.from_ns, high.until_ns], axis=1))
+    seen = np.sort(rows["until_high_ns"][rows["until_high_ns"] < NEVER_NS])
+    during = blocks[(blocks[:, 1] >= episode.call_ns) & (blocks[:, 0] <= until_ns)]
+    after = blocks[(blocks[:, 1] > episode.zero_low_ns) & (blocks[:, 0] <= until_ns)]
+    first = seen[seen >= episode.zero_low_ns]
+    return {
+        "first_result_ms": round(float(first[0] - episode.zero_low_ns) / MS, 1) if len(first) else None,
+        "detection_ms": round(float(max(0, during[0, 0] - episode.call_ns)) / MS, 1) if len(during) else None,
+        "flaps": max(0, len(after) - 1),
+        "excess_ms_s": round(high_age(rows).excess_ns_s(threshold_ns, episode.call_ns, until_ns) / MS, 1),
+        "throughput": _throughput(rows, seen, episode, recovery),
+    }
+
+
+def headroom(run: RunFacts, rows: np.ndarray, episode: Episode) -> dict[str, float] | None:
+    """What an outage of this length leaves to catch up: D·(λ − C_f) results at C − λ, C from the burst of the warm-up.
+
+    None when no burst was sent or it did not come out.
+    """
+    burst = rows[rows["phase"] == BURST]
+    done = burst["until_high_ns"]
+    segments = [s for s in run.segments if s.phase == "baseline"]
+    if len(burst) < 2 or not segments or (done >= NEVER_NS).any():
+        return None
+    capacity_hz = len(burst) / max(1e-9, float(done.max() - burst["due_ns"].min()) / SECOND)
+    rate_hz = SECOND / segments[-1].interval_ns
+    outage_s = (episode.clear_ns - episode.call_ns) / SECOND
+    seen = rows["until_high_ns"]
+    residual_hz = float(((seen >= episode.call_ns) & (seen <= episode.clear_ns)).sum()) / max(outage_s, 1e-9)
+    spare_hz = capacity_hz - rate_hz
+    backlog = max(0.0, outage_s * (rate_hz - residual_hz))
+    catch_up_s = backlog / spare_hz if spare_hz > 0 else float("inf")
+    figures = {
+        "outage_s": outage_s,
+        "rate_hz": rate_hz,
+        "capacity_hz": capacity_hz,
+        "residual_hz": residual_hz,
+        "catch_up_s": min(catch_up_s, 1e6),
+    }
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def curve(run: RunFacts, rows: np.ndarray, until_ns: int) -> dict[str, list[float]]:
+    """The age curve for a picture: `t_s` since the start of the run, `age_ms` the highest of each slice."""
+    times, ages = high_age(rows).curve(run.started_ns, max(until_ns, run.started_ns + 1), _POINTS)
+    return {
+        "t_s": [round(float(t - run.started_ns) / SECOND, 3) for t in times],
+        "age_ms": [round(float(a) / MS, 1) for a in ages],
+    }
+
+
+def _throughput(rows: np.ndarray, seen: np.ndarray, episode: Episode, recovery: Recovery) -> dict[str, float | None]:
+    """Results/s: in the baseline, in the worst second from the injection on, while catching up."""
+    base = rows["until_high_ns"][(rows["phase"] == BASELINE) & (rows["until_high_ns"] < NEVER_NS)]
+    span_s = float(np.ptp(base)) / SECOND if len(base) > 1 else 0.0
+    catch_up_ns = min(recovery.high_ns or 0, 60 * SECOND)
+    until_ns = max(episode.zero_high_ns + catch_up_ns, episode.call_ns + SECOND)
+    edges = np.arange(episode.call_ns, until_ns + 1, SECOND)
+    counts = np.diff(np.searchsorted(seen, edges))
+    came = int(((seen >= episode.zero_low_ns) & (seen <= episode.zero_low_ns + catch_up_ns)).sum())
+    return {
+        "baseline_hz": round(len(base) / span_s, 1) if span_s else None,
+        "lowest_hz": float(counts.min()) if len(counts) else None,
+        "catch_up_hz": round(came / (catch_up_ns / SECOND), 1) if catch_up_ns else None,
+    }

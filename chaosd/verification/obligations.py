@@ -1,0 +1,87 @@
+"""What each envelope owes, and whether it came: masks and times over `Partition.envelopes`.
+
+An ordinary envelope (kind 0) owes one output, a spoiled one a SYSTEM_ERROR on the dead letter topic. It owes once the
+broker has it: the reader turns an INDETERMINATE send that is in the input log into an ACKED one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chaosd.journal.columns import Outcome
+from chaosd.journal.model import RunFacts
+from chaosd.verification.case import NEVER_NS, Case, committed_ns, overlaps
+
+
+def owed(envelopes: np.ndarray) -> np.ndarray:
+    """Which envelopes the broker has, so that their result must come."""
+    return np.asarray(envelopes["outcome"] == Outcome.ACKED)
+
+
+def resolved(envelopes: np.ndarray) -> np.ndarray:
+    """Which have their result. An ordinary envelope that ended in the dead letter topic is accounted for too: whether
+    it may end there is for the verifier of system errors to say.
+    """
+    in_dlq = envelopes["n_dlq"] > 0
+    return np.asarray(in_dlq | ((envelopes["kind"] == 0) & (envelopes["n_output"] > 0)))
+
+
+def result_ns(envelopes: np.ndarray) -> np.ndarray:
+    """When the tap first saw the expected result live; NEVER_NS if it did not."""
+    output, dlq = envelopes["first_output_ns"], envelopes["first_dlq_ns"]
+    seen = np.where((envelopes["kind"] == 0) & (output >= 0), output, dlq)
+    return np.where(seen >= 0, seen, NEVER_NS)
+
+
+def sent_ns(envelopes: np.ndarray) -> np.ndarray:
+    """When each was handed to the client; its due time where that is not known."""
+    return np.where(envelopes["sent_ns"] >= 0, envelopes["sent_ns"], envelopes["due_ns"])
+
+
+def voided(case: Case, envelopes: np.ndarray) -> np.ndarray:
+    """Which envelopes were under way while a fault was in force that takes the obligation away."""
+    spans = np.array(
+        [
+            (injection.call_ns, injection.clear_high_ns if injection.clear_high_ns >= 0 else NEVER_NS)
+            for injection in case.run.injections
+            if "results" in injection.voids and injection.call_ns >= 0
+        ],
+        np.int64,
+    ).reshape(-1, 2)
+    return overlaps(sent_ns(envelopes), result_ns(envelopes), spans)
+
+
+def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:
+    """Which were sent, and not yet committed past, at some time in [inject, clear + recovery limit] of a fault."""
+    until = committed_ns(case, envelopes)
+    if not len(case.progress):  # no commits are known: until the last result
+        until = np.maximum(envelopes["last_output_ns"], result_ns(envelopes))
+    return overlaps(sent_ns(envelopes), until, case.fault_spans(case.run.limit_ns))
+
+
+def drained(case: Case, envelopes: np.ndarray) -> np.ndarray:
+    """For which envelopes the drain of their input partition is proved, so that absence may be called loss.
+
+    The run proved ends, commits and quiet; the fences of a first-in-first-out target are checked here: one that did not
+    come out disproves its partition, and one that never went in disproves all. A record that is not in the input log
+    needs every partition proved.
+    """
+    run = case.run
+    count = max((topic.partitions for topic in run.topics), default=0)
+    proved = np.zeros(count + 1, bool)  # the last one stands for partition -1
+    if run.drain is not None and run.fresh_complete:
+        for number, facts in run.drain.items():
+            proved[number] = facts.proved
+        proved[count] = bool(run.drain) and all(facts.proved for facts in run.drain.values())
+    if run.fifo:
+        fences = case.phase_mask(envelopes, "fence")
+        kept_back = envelopes[fences & owed(envelopes) & ~resolved(envelopes)]
+        proved[kept_back["in_partition"]] = False
+        if (fences & ~owed(envelopes)).any() or not any(segment.phase == "fence" for segment in run.segments):
+            proved[:] = False
+    return np.asarray(proved[envelopes["in_partition"]])
+
+
+def all_drained(run: RunFacts) -> bool:
+    """Whether the run proved the drain of every input partition and read everything again."""
+    return bool(run.drain) and run.fresh_complete and all(facts.proved for facts in (run.drain or {}).values())

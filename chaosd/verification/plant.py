@@ -1,0 +1,215 @@
+"""Plants anomalies in a copy of a run's rows, each at a place where its class applies by definition.
+
+One function a class; a class whose place does not exist in this history is left out. STUCK and UNSEEN need a history
+that is not drained and so have no place in one that would PASS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from chaosd.journal.columns import Deviation, Outcome, Role
+from chaosd.journal.model import Partition
+from chaosd.kernel.clock import SECOND
+from chaosd.verification.case import Case, overlaps
+from chaosd.verification.episodes import Episode, episodes
+from chaosd.verification.ground import PER_CLASS, Ground, Planting
+from chaosd.verification.latency import stalled_ns
+from chaosd.verification.obligations import in_flight_during_faults, sent_ns
+
+_PHANTOM_SEQ = (1 << 32) - 1
+
+
+class Planter:
+    """Plants over all shares of a history, in the order they come. `plantings` is what must be noticed."""
+
+    def __init__(self, case: Case, rng: np.random.Generator) -> None:
+        self._ground = Ground(case, rng)
+        # A quarter of the limit is the highest threshold of a run that would PASS.
+        self._episodes = list(episodes(case.run, case.run.limit_ns // 4))
+
+    @property
+    def plantings(self) -> list[Planting]:
+        """All plants so far."""
+        return self._ground.plantings
+
+    def plant(self, partition: Partition) -> Partition:
+        """A copy of the share with its plants; the original is not changed."""
+        self._ground.till(partition)
+        self._episodes = [episode for episode in self._episodes if not _slow(self._ground, episode)]
+        for name, plant in _PLANTS.items():
+            plant(self._ground, name)
+        return self._ground.harvest()
+
+
+def _slow(ground: Ground, episode: Episode) -> bool:
+    """Delay one result beyond the limit after an episode, so that no calm lies between."""
+    run, rows = ground.case.run, ground.share.rows
+    if run.hold_ns < run.limit_ns // 4:
+        return False  # a hold shorter than θ may be over before one late result is late: calm can come first
+    at_ns = np.array([episode.zero_high_ns + run.limit_ns + 2 * SECOND], np.int64)
+    at_ns += stalled_ns(ground.case.stalls, at_ns) + SECOND
+    # Early enough to be the oldest one that waits when the limit is reached: that is whom the verifier names. And to
+    # wait too long before the hold is over, else calm came first: θ is at most a quarter of the limit.
+    span_ns = min(run.hold_ns, run.limit_ns // 2)
+    from_ns, until_ns = episode.zero_low_ns, episode.zero_low_ns + span_ns // 8
+    sites = (rows["kind"] == 0) & (rows["due_ns"] >= from_ns) & (rows["acked_ns"] < until_ns)
+    sites &= (rows["due_ns"] < until_ns) & (rows["first_output_ns"] < at_ns[0])
+    chosen = ground.choose(sites, "SLOW-RECOVERY", ground.count["SLOW-RECOVERY"] + 1)
+    rows["first_output_ns"][chosen] = rows["last_output_ns"][chosen] = at_ns[0]
+    return bool(len(chosen))
+
+
+def _plain(ground: Ground) -> np.ndarray:
+    return np.asarray(ground.share.rows["kind"] == 0)
+
+
+def _poison(ground: Ground) -> np.ndarray:
+    return np.asarray(ground.share.rows["kind"] > 0)
+
+
+def _lost(ground: Ground, name: str) -> None:
+    ground.clear(ground.choose(_plain(ground), name))
+
+
+def _missing_error(ground: Ground, name: str) -> None:
+    ground.clear(ground.choose(_poison(ground), name))
+
+
+def _vanished(ground: Ground, name: str) -> None:
+    chosen = ground.choose(_plain(ground), name)
+    results = ground.results(chosen)
+    ground.share.dropped[results[ground.share.sightings["final"][results] == 1]] = True
+    ground.share.rows["fresh_output"][chosen] = 0
+
+
+def _resurrected(ground: Ground, name: str) -> None:
+    ground.share.rows["outcome"][ground.choose(_plain(ground), name)] = Outcome.REJECTED
+
+
+def _recovered(ground: Ground, name: str) -> None:
+    ground.share.rows["acked_ns"][ground.choose(_plain(ground), name)] = -1
+
+
+def _dup_id(ground: Ground, name: str) -> None:
+    case, rows = ground.case, ground.share.rows
+    sites = _plain(ground)
+    if case.run.expect.duplicates == "allowed_during_faults":
+        sites &= ~in_flight_during_faults(case, rows)
+    for index in ground.choose(sites, name):
+        if ground.record(Role.OUTPUT, int(index)) is not None:
+            for column in ("n_output", "live_output", "fresh_output"):
+                rows[column][index] += 1
+
+
+def _dup_offset(ground: Ground, name: str) -> None:
+    chosen = ground.choose(_plain(ground), name)
+    results = ground.results(chosen)
+    ground.share.sightings["content"][results[ground.share.sightings["final"][results] == 1]] ^= np.uint64(1)
+
+
+def _reordered(ground: Ground, name: str) -> None:
+    """Exchange the places of two outputs of one key that follow one another."""
+    case, rows, sightings = ground.case, ground.share.rows, ground.share.sightings
+    if len(rows) < 2:
+        return
+    sites = _plain(ground) & ground.share.free
+    if case.run.expect.order == "per_key_outside_faults":
+        sites &= ~in_flight_during_faults(case, rows)
+    pairs = sites[:-1] & sites[1:] & (rows["stream"][:-1] == rows["stream"][1:])
+    pairs &= (rows["in_partition"][:-1] == rows["in_partition"][1:]) & (rows["in_offset"][:-1] < rows["in_offset"][1:])
+    candidates = ground.rng.permutation(np.flatnonzero(pairs))[: 3 * PER_CLASS]
+    for index in np.sort(candidates):
+        pair = np.array([index, index + 1])
+        if ground.count[name] >= PER_CLASS or not ground.share.free[pair].all():
+            continue
+        first, second = (ground.results(pair[n : n + 1]) for n in (0, 1))
+        if len(first) != 2 or len(second) != 2:
+            continue
+        if any(sightings[column][first[0]] != sightings[column][second[0]] for column in ("topic", "partition")):
+            continue
+        offsets = sightings["offset"][first].copy()
+        sightings["offset"][first], sightings["offset"][second] = sightings["offset"][second], offsets
+        ground.use(pair)
+        ground.note(name, pair[:1])
+
+
+def _deviates(role_sites: Callable[[Ground], np.ndarray], deviation: Deviation) -> Callable[[Ground, str], None]:
+    def plant(ground: Ground, name: str) -> None:
+        chosen = ground.choose(role_sites(ground), name)
+        ground.share.sightings["deviation"][ground.results(chosen)] |= np.uint32(deviation)
+
+    return plant
+
+
+def _double_outcome(ground: Ground, name: str) -> None:
+    _dead_letters(ground, ground.choose(_plain(ground), name) if len(ground.case.topics(Role.DLQ)) else _NONE)
+
+
+def _unexpected_error(ground: Ground, name: str) -> None:
+    case, rows = ground.case, ground.share.rows
+    sites = _plain(ground)
+    if case.run.expect.system_errors == "allowed_during_faults":
+        sites &= ~overlaps(sent_ns(rows), rows["first_output_ns"], case.fault_spans(case.run.limit_ns))
+    chosen = ground.choose(sites, name) if len(case.topics(Role.DLQ)) else _NONE
+    seen = rows["first_output_ns"][chosen].copy()
+    ground.clear(chosen)
+    _dead_letters(ground, chosen)
+    rows["first_dlq_ns"][chosen] = seen
+
+
+def _dead_letters(ground: Ground, chosen: np.ndarray) -> None:
+    rows = ground.share.rows
+    rows["first_dlq_ns"][chosen] = rows["first_output_ns"][chosen]
+    for column in ("n_dlq", "live_dlq", "fresh_dlq"):
+        rows[column][chosen] = 1
+    for index in chosen:
+        ground.record(Role.DLQ, int(index))
+
+
+def _strays(ground: Ground, name: str, most: int, deviation: Deviation) -> None:
+    while ground.count[name] < most:
+        made = ground.record(Role.OUTPUT)
+        if made is None:
+            return
+        made["deviation"] = deviation
+        if name == "PHANTOM":
+            made["stream"], made["seq"] = 0, _PHANTOM_SEQ - ground.count[name]
+        ground.note_stray(name, made)
+
+
+def _phantom(ground: Ground, name: str) -> None:
+    _strays(ground, name, PER_CLASS, Deviation.UNPLANNED)
+
+
+def _foreign(ground: Ground, name: str) -> None:
+    _strays(ground, name, PER_CLASS, Deviation.FOREIGN)
+
+
+def _unidentified(ground: Ground, name: str) -> None:
+    # As many of them as outputs are missing would take the name of LOST away.
+    _strays(ground, name, min(PER_CLASS, ground.count["LOST"] - 1), Deviation.UNIDENTIFIED)
+
+
+_NONE = np.zeros(0, np.int64)
+_PLANTS: dict[str, Callable[[Ground, str], None]] = {
+    "REORDERED": _reordered,
+    "LOST": _lost,
+    "MISSING-ERROR": _missing_error,
+    "WRONG-ERROR": _deviates(_poison, Deviation.ERROR_TYPE),
+    "VANISHED": _vanished,
+    "RESURRECTED": _resurrected,
+    "RECOVERED": _recovered,
+    "DUP-ID": _dup_id,
+    "DUP-OFFSET": _dup_offset,
+    "DOUBLE-OUTCOME": _double_outcome,
+    "CORRUPT": _deviates(_plain, Deviation.FIELD),
+    "MISROUTED": _deviates(_plain, Deviation.TOPIC),
+    "UNEXPECTED-ERROR": _unexpected_error,
+    "PHANTOM": _phantom,
+    "FOREIGN": _foreign,
+    "UNIDENTIFIED": _unidentified,
+}
+CLASSES = ("SLOW-RECOVERY", *_PLANTS)

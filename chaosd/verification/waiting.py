@@ -1,0 +1,100 @@
+"""The envelopes whose waiting time the recovery is judged by, folded into rows, and the curves over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chaosd.journal.columns import Outcome
+from chaosd.verification.age import Age, age
+from chaosd.verification.baseline import KINDS
+from chaosd.verification.case import NEVER_NS, Case
+from chaosd.verification.latency import Spans, spans
+from chaosd.verification.obligations import drained, owed, resolved, voided
+
+# `kind` indexes baseline.KINDS, `phase` is one of the constants below.
+WAITING = np.dtype(
+    [
+        ("stream", "u2"),
+        ("seq", "u4"),
+        ("kind", "u1"),
+        ("phase", "u1"),
+        ("due_ns", "i8"),
+        ("accepted_ns", "i8"),
+        ("until_low_ns", "i8"),
+        ("until_high_ns", "i8"),
+    ]
+)
+BEFORE, BURST, BASELINE, LATER = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`rows` (dtype WAITING) of envelopes that owe a result; `unaccepted` due times of those the broker never took."""
+
+    rows: np.ndarray
+    unaccepted: np.ndarray
+
+
+def waiting(case: Case, envelopes: np.ndarray) -> Waiting:
+    """One share's rows. LOST and VOIDED envelopes are left out: other verifiers judge them. Fences are no traffic."""
+    traffic = ~case.phase_mask(envelopes, "fence")
+    void = voided(case, envelopes)
+    lost = ~resolved(envelopes) & drained(case, envelopes)
+    later = case.phase_mask(envelopes, "baseline", "faults", "tail")
+    unaccepted = envelopes["due_ns"][traffic & later & (envelopes["outcome"] != Outcome.ACKED)]
+    kept = envelopes[traffic & owed(envelopes) & ~void & ~lost]
+    times = spans(case, kept)
+    rows = np.zeros(len(kept), WAITING)
+    rows["stream"], rows["seq"], rows["kind"] = kept["stream"], kept["seq"], kept["kind"] > 0
+    rows["phase"] = np.select(
+        [case.phase_mask(kept, "burst"), case.phase_mask(kept, "baseline"), case.phase_mask(kept, "faults", "tail")],
+        [BURST, BASELINE, LATER],
+        BEFORE,
+    )
+    rows["due_ns"], rows["accepted_ns"] = times.due_ns, times.accepted_ns
+    rows["until_low_ns"], rows["until_high_ns"] = times.until_low_ns, times.until_high_ns
+    return Waiting(rows, unaccepted)
+
+
+def join(a: Waiting, b: Waiting) -> Waiting:
+    """What two shares know."""
+    return Waiting(np.concatenate((a.rows, b.rows)), np.concatenate((a.unaccepted, b.unaccepted)))
+
+
+def times(rows: np.ndarray) -> Spans:
+    """The waiting times of rows."""
+    return Spans(rows["due_ns"], rows["accepted_ns"], rows["until_low_ns"], rows["until_high_ns"])
+
+
+def by_kind(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of outputs, rows of dead letters."""
+    return {name: rows[rows["kind"] == number] for number, name in enumerate(KINDS)}
+
+
+def low_age(rows: np.ndarray, seen_until_ns: int) -> Age:
+    """The least age that agrees with what was seen: waiting from acceptance; who never came waited as long as was
+    looked.
+    """
+    until = np.where(rows["until_low_ns"] >= NEVER_NS, seen_until_ns, rows["until_low_ns"])
+    return age(rows["accepted_ns"], until)
+
+
+def high_age(rows: np.ndarray) -> Age:
+    """The largest age that agrees with what was seen: waiting from the due time, for ever if it never came."""
+    return age(rows["due_ns"], rows["until_high_ns"])
+
+
+def observed(case: Case, rows: np.ndarray) -> tuple[int, int]:
+    """(end of the traffic, end of looking): the schedule's end, but not beyond the last sign of the tap's life."""
+    planned = max(
+        (s.start_ns + s.count * s.interval_ns for s in case.run.segments if s.phase != "fence"),
+        default=case.run.started_ns,
+    )
+    seen = rows["until_high_ns"][rows["until_high_ns"] < NEVER_NS]
+    looked = max(
+        int(seen.max()) if len(seen) else case.run.started_ns,
+        int(case.progress["t_ns"].max()) if len(case.progress) else case.run.started_ns,
+    )
+    return min(planned, looked), looked

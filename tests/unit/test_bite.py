@@ -1,0 +1,216 @@
+"""When a fault counts: each source of evidence, with what shows the fault and what just does not."""
+
+from __future__ import annotations
+
+import histories
+import numpy as np
+import pytest
+from histories import STARTED_NS, injection
+
+from chaosd.journal.columns import CANARIES, EXPOSURE, RESOURCES, Path, Probe, ProbeOutcome, State
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.kernel.proof import Proof, Relation, Source
+from chaosd.verification.exposure import gather, judge_fault
+
+IN_FORCE_S, AFTER_S = 22.0, 28.0
+
+
+def judged(bite=(), healed=(), *, canaries=(), resources=(), exposure=None, others=(), **changes):
+    one = injection(bite=bite, healed=healed, **changes)
+    written = histories.history(plan=histories.segments(rate_hz=20), injections=(one, *others))
+    written.columns["canaries"] = rows(CANARIES.dtype, canaries)
+    written.columns["resources"] = rows(RESOURCES.dtype, resources)
+    if exposure is not None:
+        written.columns["exposure"] = rows(EXPOSURE.dtype, exposure)
+    return judge_fault(written.run, gather(written), one)
+
+
+def rows(dtype, values):
+    made = np.zeros(len(values), dtype)
+    for number, value in enumerate(values):
+        for name, field in value.items():
+            made[name][number] = field
+    return made
+
+
+def probe(at_s, took_ms, outcome=ProbeOutcome.OK, **more):
+    sent = STARTED_NS + round(at_s * SECOND)
+    plain = {"path": Path.PROXIED, "probe": Probe.PING, "sent_ns": sent, "done_ns": sent + round(took_ms * MS)}
+    return {**plain, "outcome": outcome, **more}
+
+
+def bulk(at_s, kb_s, which=Probe.BULK_DOWN):
+    return probe(at_s, 200, probe=which, bytes=round(kb_s * 200))
+
+
+def sample(at_s, process="redis", pid=10, state=State.RUNNING, started=1):
+    number = histories.PROCESSES.index(process)
+    return {
+        "t_ns": STARTED_NS + round(at_s * SECOND),
+        "process": number,
+        "pid": pid,
+        "started": started,
+        "state": state,
+    }
+
+
+BASELINE = [probe(10 + n / 10, 1 + n % 3) for n in range(30)]
+
+
+@pytest.mark.parametrize(("took_ms", "proved"), [(322, True), (321.5, False)])
+def test_a_delay_must_show_four_fifths_of_itself(took_ms, proved):
+    slow = [probe(IN_FORCE_S + n / 10, took_ms) for n in range(9)]
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.RISES_BY, 400.0)
+    assert (judged((proof,), canaries=[*BASELINE, *slow]).bite == "proved") is proved
+
+
+def test_a_delay_within_the_noise_of_the_baseline_is_no_proof():
+    slow = [probe(IN_FORCE_S + n / 10, 2.9) for n in range(9)]
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.RISES_BY, 1.0)
+    assert judged((proof,), canaries=[*BASELINE, *slow]).bite == "missing"
+
+
+def test_a_delay_on_another_part_or_on_the_direct_path_is_no_proof():
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.RISES_BY, 400.0)
+    for other in ({"on": 1}, {"path": Path.DIRECT}):
+        slow = [probe(IN_FORCE_S + n / 10, 500, **other) for n in range(9)]
+        assert judged((proof,), canaries=[*BASELINE, *slow]).bite == "missing"
+
+
+@pytest.mark.parametrize(("took_ms", "proved"), [(11.9, True), (12.5, False)])
+def test_back_to_baseline_is_within_its_noise(took_ms, proved):
+    after = [probe(AFTER_S + n / 10, took_ms) for n in range(9)]
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.BACK_TO_BASELINE)
+    assert (judged((), (proof,), canaries=[*BASELINE, *after]).healed == "proved") is proved
+
+
+@pytest.mark.parametrize(("kb_s", "proved"), [(50, True), (64, True), (66, False), (36, True), (34, False)])
+def test_a_bandwidth_must_be_within_thirty_percent(kb_s, proved):
+    proof = Proof(Source.RATE_KB_S, "redis", Relation.NEAR, 50.0, stream="downstream")
+    assert (judged((proof,), canaries=[bulk(IN_FORCE_S, kb_s)]).bite == "proved") is proved
+
+
+def test_a_bandwidth_both_ways_needs_both():
+    proof = Proof(Source.RATE_KB_S, "redis", Relation.NEAR, 50.0, stream="both")
+    one = [bulk(IN_FORCE_S, 50)]
+    assert judged((proof,), canaries=one).bite == "missing"
+    assert judged((proof,), canaries=[*one, bulk(IN_FORCE_S, 50, Probe.BULK_UP)]).bite == "proved"
+
+
+def test_the_right_class_of_error_inside_the_window_shows_a_refused_connection():
+    proof = Proof(Source.OUTCOME, "redis", Relation.ONE_OF, words=("refused",))
+    for at_s, outcome, bite in (
+        (IN_FORCE_S, ProbeOutcome.REFUSED, "proved"),
+        (IN_FORCE_S, ProbeOutcome.TIMEOUT, "missing"),
+        (AFTER_S, ProbeOutcome.REFUSED, "missing"),
+    ):
+        assert judged((proof,), canaries=[probe(at_s, 1, outcome, probe=Probe.CONNECT)]).bite == bite
+
+
+def test_healed_means_none_of_the_errors_and_at_least_one_sample():
+    proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
+    assert judged((), (proof,), canaries=[]).healed == "missing"
+    assert judged((), (proof,), canaries=[probe(AFTER_S, 1)]).healed == "proved"
+    # A connection that died with the fault is noticed by its next use, within the first second.
+    soon = probe(25.5, 1, ProbeOutcome.REFUSED)
+    assert judged((), (proof,), canaries=[soon, probe(AFTER_S, 1)]).healed == "proved"
+    late = probe(AFTER_S + 1, 1, ProbeOutcome.REFUSED)
+    assert judged((), (proof,), canaries=[late, probe(AFTER_S, 1)]).healed == "missing"
+
+
+def test_healed_is_not_that_another_error_came_instead():
+    proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
+    late = [probe(AFTER_S + n, 1000, ProbeOutcome.TIMEOUT) for n in range(5)]
+    assert judged((), (proof,), canaries=late).healed == "missing"
+
+
+def test_a_way_on_which_most_probes_run_into_their_time_out_is_not_back_to_its_baseline():
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.BACK_TO_BASELINE)
+    for timeouts, healed in ((3, "proved"), (30, "missing")):
+        after = [probe(AFTER_S + n / 10, 2) for n in range(9)]
+        after += [probe(AFTER_S + n / 10, 1000, ProbeOutcome.TIMEOUT) for n in range(timeouts)]
+        assert judged((), (proof,), canaries=[*BASELINE, *after]).healed == healed
+
+
+def fault(on, call_s, clear_s, id="other"):
+    """Another injection."""
+    clear_ns = STARTED_NS + round(clear_s * SECOND)
+    return injection(id, on=on, call_ns=STARTED_NS + call_s * SECOND, clear_low_ns=clear_ns, clear_high_ns=clear_ns)
+
+
+@pytest.mark.parametrize(
+    ("on", "other", "healed"),
+    [
+        ("toxiproxy", "redis", "proved"),
+        ("redis", "toxiproxy", "proved"),
+        ("redis", "redis", "proved"),
+        ("redis", "kafka", "missing"),
+        ("redis", "target", "missing"),
+    ],
+)
+def test_what_a_later_fault_on_the_same_way_does_is_not_held_against_a_heal(on, other, healed):
+    proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
+    seen = [probe(AFTER_S, 1), probe(31, 1, ProbeOutcome.REFUSED)]
+    assert judged((), (proof,), canaries=seen, others=(fault(other, 30, 33),), on=on).healed == healed
+
+
+def test_a_heal_under_another_fault_is_seen_when_that_is_gone():
+    proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
+    during = probe(27, 1, ProbeOutcome.REFUSED)
+    other = fault("toxiproxy", 22, 29)
+    assert judged((), (proof,), canaries=[during, probe(31, 1)], others=(other,)).healed == "proved"
+    assert judged((), (proof,), canaries=[during], others=(other,)).healed == "missing"
+    endless = injection("other", on="toxiproxy", clear_low_ns=-1, clear_high_ns=-1)
+    assert judged((), (proof,), canaries=[during, probe(31, 1)], others=(endless,)).healed == "missing"
+
+
+def test_the_end_of_a_process_by_a_later_fault_shows_nothing_of_this_one():
+    proof = Proof(Source.PROCESS_START, "redis", Relation.CHANGED)
+    seen = [sample(19), sample(22), sample(32, pid=11)]
+    assert judged((proof,), resources=seen).bite == "proved"
+    assert judged((proof,), resources=seen, others=(fault("redis", 31, 33),)).bite == "missing"
+
+
+def test_another_process_than_before_shows_a_restart():
+    proof = Proof(Source.PROCESS_START, "redis", Relation.CHANGED)
+    before = sample(19)
+    assert judged((proof,), resources=[before, sample(22)]).bite == "missing"
+    assert judged((proof,), resources=[before, sample(22, pid=11)]).bite == "proved"
+    assert judged((proof,), resources=[before, sample(22, started=2)]).bite == "proved"
+    assert judged((proof,), resources=[before, sample(22, pid=0, state=State.GONE)]).bite == "proved"
+    assert judged((proof,), resources=[sample(22, pid=11)]).bite == "missing"
+    assert judged((proof,), resources=[before, sample(22, "kafka", pid=11)]).bite == "missing"
+
+
+def test_a_stopped_process_shows_a_pause():
+    proof = Proof(Source.PROCESS_STATE, "target", Relation.ONE_OF, words=("stopped",))
+    gone = Proof(Source.PROCESS_STATE, "target", Relation.NONE_OF, words=("stopped", "gone"))
+    paused = sample(22, "target", state=State.STOPPED)
+    one = judged((proof,), (gone,), resources=[paused, sample(28, "target")], on="target")
+    assert (one.bite, one.healed, one.exposed) == ("proved", "proved", "proved")
+    one = judged((proof,), (gone,), resources=[sample(22, "target"), {**paused, "t_ns": STARTED_NS + 28 * SECOND}])
+    assert (one.bite, one.healed) == ("missing", "missing")
+
+
+def test_every_proof_of_a_fault_must_stand_and_none_is_no_proof():
+    refused = Proof(Source.OUTCOME, "redis", Relation.ONE_OF, words=("refused",))
+    reset = Proof(Source.OUTCOME, "redis", Relation.ONE_OF, words=("reset",))
+    seen = [probe(IN_FORCE_S, 1, ProbeOutcome.REFUSED)]
+    assert judged((refused,), canaries=seen).bite == "proved"
+    assert judged((refused, reset), canaries=seen).bite == "missing"
+    assert judged((), canaries=seen).bite == "missing"
+
+
+@pytest.mark.parametrize(
+    ("times", "exposed"),
+    [((10, 22), "proved"), ((10, 19.5), "proved"), ((10,), "missing"), ((22,), "missing"), ((10, 30), "missing")],
+)
+def test_exposed_is_used_before_and_connected_around_the_fault(times, exposed):
+    sockets = [{"t_ns": STARTED_NS + round(at_s * SECOND), "proxied": 2} for at_s in times]
+    assert judged(exposure=sockets).exposed == exposed
+
+
+def test_a_fault_on_the_proxy_exposes_whatever_goes_through_it():
+    sockets = [{"t_ns": STARTED_NS + at_s * SECOND, "proxied": 2, "on": 2} for at_s in (10, 22)]
+    assert judged(exposure=sockets, on="toxiproxy").exposed == "proved"
+    assert judged(exposure=sockets, on="redis").exposed == "unknown"

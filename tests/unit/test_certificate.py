@@ -1,0 +1,123 @@
+"""The mutation certificate: plants are disjoint, fair, repeatable, and a verifier that misses one is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import histories
+import numpy as np
+import pytest
+from histories import VERIFIERS, injection
+
+from chaosd.kernel.clock import MS
+from chaosd.verification.case import open_case
+from chaosd.verification.certificate import certify
+from chaosd.verification.plant import CLASSES, Planter
+
+
+def faulted(**changes):
+    return histories.history(plan=histories.segments(rate_hz=50), injections=(injection(),), **changes)
+
+
+def planted(written, seed=1):
+    planter = Planter(open_case(written), np.random.default_rng(seed))
+    copies = [planter.plant(partition) for partition in written.partitions()]
+    return planter.plantings, copies
+
+
+def test_every_class_is_planted_up_to_twenty_times_and_noticed():
+    certificate = certify(open_case(faulted()), faulted(), VERIFIERS)
+    assert set(certificate.by_class) == set(CLASSES)
+    assert all(noticed == count for count, noticed in certificate.by_class.values())
+    assert certificate.by_class["LOST"] == (20, 20)
+    assert certificate.by_class["SLOW-RECOVERY"] == (1, 1)
+    assert certificate.unnoticed == certificate.not_applicable == ()
+
+
+@pytest.mark.parametrize(("hold_ms", "has_a_place"), [(1250, True), (1249, False)])
+def test_a_slow_recovery_has_a_place_only_where_calm_cannot_come_before_it_is_slow(hold_ms, has_a_place):
+    """A late result is late after θ, at most a quarter of the limit: a hold shorter than that may be over by then."""
+    written = faulted().facts(hold_ns=hold_ms * MS)
+    certificate = certify(open_case(written), written, VERIFIERS)
+    assert ("SLOW-RECOVERY" in certificate.by_class) is has_a_place
+    assert certificate.unnoticed == ()
+
+
+def test_plants_are_disjoint_and_leave_the_baseline_alone():
+    written = faulted()
+    plantings, _ = planted(written)
+    identities = Counter((p.stream, p.seq) for p in plantings if p.stream >= 0)
+    assert max(identities.values()) == 1
+    rows = {(int(row["stream"]), int(row["seq"])): int(row["segment"]) for row in written.rows}
+    assert all(rows[identity] != 1 for identity in identities)
+
+
+def test_the_baseline_of_the_copy_is_that_of_the_original():
+    written = faulted()
+    _, (copy,) = planted(written)
+    base = written.rows["segment"] == 1
+    assert (copy.envelopes[base] == written.rows[base]).all()
+
+
+def test_the_original_is_not_changed():
+    written, untouched = faulted(), faulted()
+    planted(written)
+    assert (written.rows == untouched.rows).all()
+    assert (written.sightings == untouched.sightings).all()
+
+
+def test_the_copy_is_sorted_as_every_share_is():
+    _, (copy,) = planted(faulted())
+    keys = [copy.sightings[name] for name in ("final", "offset", "partition", "topic")]
+    assert (np.lexsort(keys) == np.arange(len(copy.sightings))).all()
+
+
+def test_the_seed_alone_decides_where_the_plants_are():
+    assert planted(faulted(), 1)[0] == planted(faulted(), 1)[0]
+    assert planted(faulted(), 1)[0] != planted(faulted(), 2)[0]
+
+
+def test_plants_are_spread_over_shares_within_their_number():
+    written = faulted()
+    written.cut_at_stream = 2
+    plantings, _ = planted(written)
+    assert max(Counter(p.anomaly for p in plantings).values()) == 20
+    certificate = certify(open_case(written), written, VERIFIERS)
+    assert certificate.unnoticed == ()
+
+
+def test_what_has_no_place_in_a_history_is_not_applicable():
+    written = histories.history(plan=histories.segments(rate_hz=50), poison_every=0)
+    written.facts(topics=written.run.topics[:2])
+    certificate = certify(open_case(written), written, VERIFIERS)
+    missing = {"SLOW-RECOVERY", "MISSING-ERROR", "WRONG-ERROR", "UNEXPECTED-ERROR", "DOUBLE-OUTCOME"}
+    assert set(certificate.not_applicable) == missing
+    assert certificate.unnoticed == ()
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
+        {"duplicates": "none"},
+        {"duplicates": "allowed"},
+        {"order": "any"},
+        {"order": "per_key_outside_faults"},
+        {"system_errors": "allowed_during_faults"},
+        {"loss": "not_judged"},
+    ],
+)
+def test_plants_are_noticed_under_every_policy(expect):
+    written = faulted().expect(**expect)
+    assert certify(open_case(written), written, VERIFIERS).unnoticed == ()
+
+
+@pytest.mark.parametrize("name", [verifier.name for verifier in VERIFIERS])
+def test_a_verifier_that_cannot_bear_anomalies_notices_none(name):
+    def explode(case, partial):
+        raise ZeroDivisionError("on purpose")
+
+    broken = tuple(replace(v, conclude=explode) if v.name == name else v for v in VERIFIERS)
+    certificate = certify(open_case(faulted()), faulted(), broken)
+    assert certificate.unnoticed == (name,)
+    assert certificate.noticed < certificate.planted

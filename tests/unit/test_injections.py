@@ -1,0 +1,112 @@
+"""Injections: what was broken is mended whatever happens beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaosd.conductor import injections as room
+from chaosd.conductor.injections import Injection, Injections
+from chaosd.experiment.timeline import Step
+from chaosd.faults.fault import Cleared
+from chaosd.faults.params import NoParams
+from chaosd.faults.table import FAULTS
+from chaosd.healing import ladder
+from chaosd.healing.lease import Lease, new_lease
+from chaosd.healing.leases import Leases
+from chaosd.kernel.clock import SECOND, SystemClock
+from chaosd.kernel.errors import HealError, JournalError
+
+CLOCK = SystemClock()
+
+
+class Disk:
+    """Facts on a disk that is full for some kinds."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.stated: list[str] = []
+
+    def append(self, kind: str, **fields: Any) -> int:
+        if kind in self.refused:
+            raise JournalError("the disk is full")
+        self.stated.append(kind)
+        return 0
+
+
+class Bench:
+    """Undoes at once, or as `how` says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any] | None = None) -> None:
+        self.undone: list[str] = []
+        self._how = how or {}
+        monkeypatch.setattr(room.ladder, "undo", self._undo)
+
+    async def _undo(self, testbed: object, lease: Lease) -> Cleared:
+        await asyncio.sleep(self._how.get(lease.injection, 0.0))
+        self.undone.append(lease.injection)
+        return Cleared(1, 2)
+
+
+def broken(tmp_path: Path, disk: Disk, *ids: str) -> Injections:
+    context = SimpleNamespace(
+        facts=disk, leases=Leases(tmp_path), clock=CLOCK, testbed=None, say_fault=lambda *told: None
+    )
+    own = Injections(context, SimpleNamespace(edge=lambda: None, bulk=lambda *order: None))
+    for name in ids:
+        injection = Injection(Step(name, 0, SECOND, "down", "redis", "proxy", NoParams()), FAULTS["down"], 0)
+        injection.state, injection.lease = "injected", lease(name)
+        own.all.append(injection)
+        context.leases.open(injection.lease)
+    return own
+
+
+def lease(name: str) -> Lease:
+    return new_lease(
+        run_id="r", injection=name, fault="down", on="redis", params={}, memo={"proxies": ["redis"]}, tag="t",
+        testbed="/nowhere", lasts_ns=SECOND, clock=CLOCK,
+    )  # fmt: skip
+
+
+async def test_heal_is_done_although_its_intent_cannot_be_written(tmp_path, monkeypatch):
+    bench, disk = Bench(monkeypatch), Disk("heal_intended")
+    own = broken(tmp_path, disk, "a")
+    await own.heal_all()
+    assert bench.undone == ["a"]
+    assert not Leases(tmp_path).all()
+
+
+async def test_heal_that_fails_leaves_the_heals_beside_it_their_end(tmp_path, monkeypatch):
+    bench, disk = Bench(monkeypatch, {"slow": 0.05}), Disk("fault_healed")
+    own = broken(tmp_path, disk, "quick", "slow")
+    with pytest.raises(ExceptionGroup):
+        await own.heal_all()
+    assert bench.undone == ["quick", "slow"]
+
+
+async def test_healed_injection_is_not_healed_again(tmp_path, monkeypatch):
+    bench, disk = Bench(monkeypatch), Disk()
+    own = broken(tmp_path, disk, "a")
+    await own.heal_all()
+    await own.heal_all()
+    assert bench.undone == ["a"]
+    assert disk.stated == ["heal_intended", "fault_healed"]
+
+
+@pytest.mark.parametrize("error", [AttributeError("client"), RuntimeError("loop"), TypeError("memo")])
+async def test_undo_that_ends_in_any_error_is_a_heal_error(monkeypatch, error):
+    async def undo(*told: Any) -> Cleared:
+        raise error
+
+    monkeypatch.setitem(ladder.FAULTS, "kill", replace(FAULTS["kill"], undo=undo))
+    with pytest.raises(HealError, match="cannot be undone"):
+        await ladder.undo(SimpleNamespace(), replace(lease("a"), fault="kill"))
+
+
+def test_lease_outlasts_the_slowest_injection():
+    assert room._LEASE_NS > room._INJECT_DEADLINE_S * SECOND

@@ -1,0 +1,234 @@
+"""Loss and standstill: what is lost, what is only unseen, what is stuck, and what was never owed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import histories
+import numpy as np
+from histories import STARTED_NS, found, identity_of, injection, plain, verdict_of
+
+from chaosd.journal.columns import Deviation, Outcome
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.kernel.verdict import Grade
+
+
+def test_absent_in_both_reads_with_the_drain_proved_is_lost():
+    written = plain()
+    row = written.find()
+    written.lose(row)
+    assert found(written, "no_loss", "LOST") == (Grade.FAIL, {identity_of(written, row)})
+
+
+def test_seen_by_the_fresh_read_alone_is_not_lost():
+    written = plain()
+    written.lose(written.find(), fresh=False)
+    assert found(written, "no_loss", "LOST") == (Grade.PASS, set())
+
+
+def test_what_the_broker_never_had_is_not_lost():
+    written = plain()
+    row = written.find()
+    written.lose(row)
+    written.rows["outcome"][row], written.rows["in_offset"][row] = Outcome.INDETERMINATE, -1
+    assert found(written, "no_loss", "LOST") == (Grade.PASS, set())
+
+
+def test_acknowledged_but_not_in_the_log_is_the_brokers_loss():
+    written = plain()
+    row = written.find()
+    written.lose(row)
+    written.rows["in_offset"][row] = written.rows["in_partition"][row] = -1
+    (witness,) = verdict_of(written, "no_loss").witnesses
+    assert witness.hop.startswith("broker_lost")
+
+
+def test_without_proof_of_the_drain_it_is_unseen():
+    written = plain()
+    row = written.find()
+    written.lose(row)
+    partition = int(written.rows["in_partition"][row])
+    drain = dict(written.run.drain)
+    drain[partition] = replace(drain[partition], proved=False)
+    written.facts(drain=drain)
+    assert found(written, "no_loss", "UNSEEN") == (Grade.INCONCLUSIVE, {identity_of(written, row)})
+    # The proof of the other partition takes nothing back here.
+    drain = {partition: written.run.drain[1 - partition], 1 - partition: written.run.drain[partition]}
+    assert found(written.facts(drain=drain), "no_loss", "LOST")[0] is Grade.FAIL
+
+
+def test_without_the_fresh_read_nothing_is_lost_and_nothing_passes():
+    written = plain()
+    assert verdict_of(written.facts(fresh_complete=False), "no_loss").reasons == ("fresh_read_incomplete",)
+    written.lose(written.find())
+    assert found(written, "no_loss", "UNSEEN")[0] is Grade.INCONCLUSIVE
+
+
+def test_a_fence_that_did_not_come_out_takes_the_proof_back():
+    phases = {"warmup": 5.0, "baseline": 15.0, "tail": 15.0, "fence": 0.2}
+    for fence, grade in ((True, Grade.INCONCLUSIVE), (False, Grade.FAIL)):
+        written = histories.history(plan=histories.segments(rate_hz=40, phases=phases))
+        row = written.find()
+        written.lose(row)
+        if fence:
+            fences = np.flatnonzero(written.rows["segment"] == 3)
+            same = written.rows["in_partition"][fences] == written.rows["in_partition"][row]
+            written.lose(int(fences[same][-1]))
+        assert verdict_of(written.facts(fifo=True), "no_loss").grade is grade
+
+
+def test_a_fence_that_never_went_in_proves_nothing():
+    phases = {"warmup": 5.0, "baseline": 15.0, "tail": 15.0, "fence": 0.2}
+    for sent in (True, False):
+        written = histories.history(plan=histories.segments(rate_hz=40, phases=phases))
+        written.lose(written.find())
+        if not sent:
+            fence = written.find(phase="fence", nth=0)
+            written.lose(fence)
+            written.rows["outcome"][fence], written.rows["in_offset"][fence] = Outcome.REJECTED, -1
+        verdict = verdict_of(written.facts(fifo=True), "no_loss")
+        assert verdict.grade is (Grade.FAIL if sent else Grade.INCONCLUSIVE)
+
+
+def test_without_any_fence_a_target_that_keeps_order_is_not_proved_drained():
+    written = plain()
+    written.lose(written.find())
+    assert verdict_of(written.facts(fifo=True), "no_loss").grade is Grade.INCONCLUSIVE
+
+
+def test_loss_that_is_not_judged_is_counted():
+    written = plain().expect(loss="not_judged")
+    written.lose(written.find())
+    verdict = verdict_of(written, "no_loss")
+    assert (verdict.grade, verdict.counts["LOST"]) == (Grade.PASS, 1)
+
+
+def test_an_obligation_that_a_fault_takes_away_is_voided():
+    for voids, anomaly in ((("results",), "VOIDED"), ((), "LOST")):
+        written = histories.history(plan=histories.segments(rate_hz=40), injections=(injection(voids=voids),))
+        row = written.find(phase="faults")
+        written.lose(row)
+        assert found(written, "no_loss", anomaly)[1] == {identity_of(written, row)}
+
+
+def test_as_many_unidentified_outputs_as_missing_ones_leave_open_which_they_are():
+    for strays, grade in ((2, Grade.INCONCLUSIVE), (1, Grade.FAIL)):
+        written = plain()
+        written.lose(written.find(nth=5))
+        written.lose(written.find(nth=6))
+        for number in range(strays):
+            written.add(1, 0, (1 << 30) + number, deviation=Deviation.UNIDENTIFIED)
+        assert verdict_of(written, "no_loss").grade is grade
+
+
+def test_seen_live_and_gone_in_the_fresh_read_has_vanished():
+    written = plain()
+    row = written.find()
+    written.lose(row, live=False)
+    assert found(written, "no_loss", "VANISHED") == (Grade.FAIL, {identity_of(written, row)})
+
+
+def test_vanished_where_the_log_lost_its_head_is_retention():
+    written = plain()
+    written.lose(written.find(), live=False)
+    ends = np.zeros(2, written.columns["progress"].dtype)
+    ends["topic"], ends["t_ns"], ends["log_start"] = 1, (STARTED_NS, STARTED_NS + SECOND), (0, 9)
+    written.columns["progress"] = np.concatenate((written.columns["progress"], ends))
+    verdict = verdict_of(written, "no_loss")
+    assert (verdict.grade, verdict.reasons) == (Grade.INCONCLUSIVE, ("retention",))
+
+
+def test_rejected_and_yet_there_is_resurrected():
+    written = plain()
+    row = written.find()
+    written.rows["outcome"][row] = Outcome.REJECTED
+    assert found(written, "no_loss", "RESURRECTED") == (Grade.FAIL, {identity_of(written, row)})
+    written.lose(row)
+    written.rows["in_offset"][row] = -1
+    assert found(written, "no_loss", "RESURRECTED") == (Grade.PASS, set())
+
+
+def test_an_unknown_send_that_appeared_is_recovered_and_no_failure():
+    written = plain()
+    row = written.find()
+    written.rows["acked_ns"][row] = -1
+    assert found(written, "no_loss", "RECOVERED") == (Grade.PASS, {identity_of(written, row)})
+
+
+# --- stuck
+
+
+def standing_still(for_s, *, injections=()):
+    """Partition 0 resolves and commits nothing of what is due from 30 s on, and the tap looks on for `for_s`."""
+    written = histories.history(plan=histories.segments(rate_hz=40), injections=injections)
+    from_ns = STARTED_NS + 30 * SECOND
+    rows = written.rows
+    held = np.flatnonzero((rows["in_partition"] == 0) & (rows["due_ns"] >= from_ns))
+    for row in held:
+        written.lose(int(row))
+    rows["committed"][held] = 0
+    drain = {0: replace(written.run.drain[0], proved=False), 1: written.run.drain[1]}
+    written.columns["progress"] = histories.progress(rows, from_ns + round(for_s * SECOND))
+    stuck = written.columns["progress"]
+    first = int(rows["in_offset"][held].min())
+    here = stuck["partition"] == 0
+    stuck["committed"][here] = np.minimum(stuck["committed"][here], first)
+    return written.facts(drain=drain), held
+
+
+def test_an_input_partition_that_stands_still_for_longer_than_ten_seconds_is_stuck():
+    written, held = standing_still(13)
+    grade, told = found(written, "no_loss", "STUCK")
+    assert grade is Grade.FAIL
+    assert identity_of(written, held[0]) in told
+    assert all(stream % 2 == 0 for stream, _ in told)
+
+
+def test_a_shorter_standstill_is_unseen():
+    written, _ = standing_still(9.5)
+    assert found(written, "no_loss", "STUCK")[1] == set()
+    assert found(written, "no_loss", "UNSEEN")[0] is Grade.INCONCLUSIVE
+
+
+def test_a_partition_that_still_commits_is_unseen():
+    written, _ = standing_still(13)
+    stuck = written.columns["progress"]
+    late = (stuck["partition"] == 0) & (stuck["t_ns"] > STARTED_NS + 37 * SECOND)
+    stuck["committed"][late] += 1
+    assert found(written, "no_loss", "STUCK")[1] == set()
+
+
+def test_a_standstill_during_a_fault_is_the_faults():
+    long = injection(call_ns=STARTED_NS + 29 * SECOND, clear_low_ns=STARTED_NS + 41 * SECOND,
+                     clear_high_ns=STARTED_NS + 41 * SECOND)  # fmt: skip
+    written, _ = standing_still(13, injections=(long,))
+    assert found(written, "no_loss", "STUCK")[1] == set()
+    written, _ = standing_still(23, injections=(long,))
+    assert found(written, "no_loss", "STUCK")[0] is Grade.FAIL
+
+
+def test_a_standstill_that_the_tap_could_not_have_seen_end_is_none():
+    written, _ = standing_still(13)
+    written.stall(STARTED_NS + 30 * SECOND, STARTED_NS + 41 * SECOND)
+    assert found(written, "no_loss", "STUCK")[1] == set()
+    written, _ = standing_still(13)
+    samples = written.columns["progress"]
+    blind = (samples["t_ns"] > STARTED_NS + 30 * SECOND) & (samples["t_ns"] < STARTED_NS + 41 * SECOND)
+    written.columns["progress"] = samples[~blind]
+    assert found(written, "no_loss", "STUCK")[1] == set()
+    assert found(written, "no_loss", "UNSEEN")[0] is Grade.INCONCLUSIVE
+
+
+def test_a_standstill_beside_a_short_stall_of_the_tap_is_one():
+    written, _ = standing_still(13)
+    written.stall(STARTED_NS + 28 * SECOND, STARTED_NS + 29 * SECOND)
+    assert found(written, "no_loss", "STUCK")[0] is Grade.FAIL
+
+
+def test_a_standstill_that_ended_was_one():
+    def held(due):
+        t = due - STARTED_NS
+        return np.where((t >= 20 * SECOND) & (t < 32 * SECOND), 32 * SECOND - t, 20 * MS)
+
+    written = histories.history(plan=histories.segments(rate_hz=40), latency=held)
+    assert found(written, "no_loss", "STUCK")[0] is Grade.FAIL

@@ -1,0 +1,128 @@
+"""Which stack a run gets: from the flags or a file, refused before anything starts when it cannot be or must not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chaosd.conductor import stacks
+from chaosd.conductor.client import RunRequest
+from chaosd.experiment.parse import load
+from chaosd.faults.table import forms
+from chaosd.kernel.errors import SourceError, StackError, UsageError
+from chaosd.stack.providers.section import StackSection, places
+from chaosd.testbed.record import Record
+from chaosd.testbed.testbed import SECTION
+
+
+def file(folder: Path, redis: str = "127.0.0.1:6379", more: str = "") -> str:
+    path = folder / "stack.yaml"
+    path.write_text(
+        f"""\
+stack:
+  provider: external
+  redis: {{direct: "{redis}", proxied: "127.0.0.1:26379"}}
+  kafka: {{direct: "127.0.0.1:19092", proxied: "127.0.0.1:29092", upstream: "127.0.0.1:9093"}}
+  postgres: {{direct: "localhost:5432", proxied: "[::1]:25432"}}
+{more}"""
+    )
+    return str(path)
+
+
+def request(**changes: object) -> RunRequest:
+    return RunRequest("redis-latency", **changes)  # type: ignore[arg-type]
+
+
+def test_without_a_word_it_is_the_embedded_one_which_can_do_everything():
+    found = stacks.wanted(request())
+    assert found.provider == "embedded"
+    assert set(found.capabilities) >= {"proxy", "restart"}
+
+
+def test_external_without_a_file_is_the_compose_file_of_this_project():
+    assert stacks.wanted(request(stack="external")) == stacks.Wanted("external", ("proxy",))
+
+
+def test_a_file_says_where_the_servers_are_and_its_section_comes_back_from_the_record(tmp_path):
+    found = stacks.wanted(request(stack_file=file(tmp_path)))
+    assert (found.provider, found.capabilities) == ("external", ("proxy",))
+    again = places(StackSection.model_validate(found.extra[SECTION]))
+    assert str(again.direct.redis) == "127.0.0.1:6379"
+    assert again.upstreams.kafka == "127.0.0.1:9093"
+
+
+def test_the_documented_section_is_one(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "external-stacks.md"
+    path = tmp_path / "stack.yaml"
+    path.write_text(page.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0])
+    found = stacks.wanted(request(stack_file=str(path)))
+    assert found.extra[SECTION]["kafka"]["upstream"] == "127.0.0.1:9093"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "redis.example"])
+def test_a_host_that_is_not_this_machine_needs_the_operators_word(tmp_path, host):
+    given = file(tmp_path, redis=f"{host}:6379")
+    with pytest.raises(UsageError, match=r"redis\.direct is on") as caught:
+        stacks.wanted(request(stack_file=given))
+    assert caught.value.remedy.endswith(f"--allow-host {host}")
+    with pytest.raises(UsageError):
+        stacks.wanted(request(stack_file=given, allow_hosts=("another.example",)))
+    assert stacks.wanted(request(stack_file=given, allow_hosts=(host,))).provider == "external"
+
+
+def test_a_toxiproxy_elsewhere_needs_the_operators_word_too(tmp_path):
+    with pytest.raises(UsageError, match="toxiproxy is on"):
+        stacks.wanted(request(stack_file=file(tmp_path, more='  toxiproxy: "192.0.2.1:8474"\n')))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("target: {}\n", "there is no section `stack`"),
+        ("stack: {provider: externl}\n", "did you mean 'external'"),
+        ("stack: {provider: external, redis: {direct: nowhere, proxied: 127.0.0.1:1}}\n", "host:port"),
+        ("stack: {provider: external, redis: {direct: 127.0.0.1:1, proxied: 127.0.0.1:2}}\n", "names all three"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path, text, words):
+    path = tmp_path / "stack.yaml"
+    path.write_text(text)
+    with pytest.raises(SourceError, match=words) as caught:
+        stacks.wanted(request(stack_file=str(path)))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("stack", ["docker", "embeded"])
+def test_a_stack_that_does_not_exist_is_refused(stack):
+    with pytest.raises(UsageError, match=stack):
+        stacks.wanted(request(stack=stack))
+
+
+def experiment(folder: Path, step: str) -> object:
+    path = folder / "one.yaml"
+    path.write_text(f"chaosd: 1\ntitle: one\ntimeline:\n  - {{at: 0s, for: 2s, {step}}}\n")
+    return load(str(path), forms())
+
+
+@pytest.mark.parametrize("step", ["fault: restart, on: redis", "fault: pause, on: kafka", "fault: kill, on: postgres"])
+def test_what_a_stack_of_others_cannot_have_is_refused_with_the_remedy(tmp_path, step):
+    given = experiment(tmp_path, step)
+    with pytest.raises(StackError, match="can only proxy") as caught:
+        stacks.refuse_what_it_lacks(given, ("proxy",))
+    assert "--stack embedded" in caught.value.remedy
+    stacks.refuse_what_it_lacks(given, stacks.wanted(request()).capabilities)
+
+
+@pytest.mark.parametrize("step", ["fault: latency, on: redis, latency: 50ms", "fault: kill, on: target"])
+def test_network_faults_and_faults_of_the_target_need_nothing_more(tmp_path, step):
+    stacks.refuse_what_it_lacks(experiment(tmp_path, step), ("proxy",))
+
+
+def test_a_kept_testbed_serves_only_runs_that_ask_for_its_stack(tmp_path):
+    outside = stacks.wanted(request(stack_file=file(tmp_path)))
+    kept = Record(name="kept", marker="m", provider="external", kept=True, extra=dict(outside.extra))
+    stacks.refuse_another(kept, outside)
+    for other in (stacks.wanted(request()), stacks.wanted(request(stack="external"))):
+        with pytest.raises(UsageError, match="another stack"):
+            stacks.refuse_another(kept, other)

@@ -1,0 +1,95 @@
+"""Each identity gives its results once.
+
+DUP-ID         more results of one kind than expected for an identity; by `duplicates: none | allowed_during_faults |
+               allowed`. During a fault: the envelope was sent and not yet committed past at some time in
+               [inject, clear + recovery limit]. Always counted and shown
+DUP-OFFSET     one (topic, partition, offset) read with two different contents
+DOUBLE-OUTCOME a result in the output and in the dead letter topic
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chaosd.journal.model import Partition
+from chaosd.kernel.verdict import Grade, Verdict
+from chaosd.verification import found
+from chaosd.verification.case import Case
+from chaosd.verification.obligations import in_flight_during_faults
+from chaosd.verification.verifier import Verifier
+
+ANOMALIES = ("DUP-ID", "DUP-OFFSET", "DOUBLE-OUTCOME")
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """`single` are records read once only in this share: another share may have read them with another content."""
+
+    findings: found.Findings
+    single: np.ndarray
+
+
+def fold(case: Case, partition: Partition) -> Partial:
+    """Count results and compare the contents of each coordinate."""
+    rows = partition.envelopes
+    again = rows[(rows["n_output"] > 1) | (rows["n_dlq"] > 1)]
+    twice = found.of_envelopes(again, again["last_output_ns"])
+    twice["allowed"] = _allowed(case, again)
+    both = rows[(rows["n_output"] > 0) & (rows["n_dlq"] > 0)]
+    sightings = partition.sightings
+    return Partial(
+        {
+            "DUP-ID": twice,
+            "DUP-OFFSET": _overwritten(sightings),
+            "DOUBLE-OUTCOME": found.of_envelopes(both, both["first_dlq_ns"]),
+        },
+        _single(sightings),
+    )
+
+
+def merge(a: Partial, b: Partial) -> Partial:
+    """Join two shares."""
+    return Partial(found.join(a.findings, b.findings), np.concatenate((a.single, b.single)))
+
+
+def conclude(case: Case, partial: Partial) -> Verdict:
+    """FAIL for each class that the experiment does not permit."""
+    single = partial.single[np.lexsort([partial.single[name] for name in ("final", "offset", "partition", "topic")])]
+    across = np.concatenate((partial.findings["DUP-OFFSET"], _overwritten(single)))
+    findings = {**partial.findings, "DUP-OFFSET": across}
+    failing = found.failing(findings, ANOMALIES)
+    allowed = int(findings["DUP-ID"]["allowed"].sum())
+    return Verdict(
+        verifier="no_duplicates",
+        grade=Grade.FAIL if failing else Grade.PASS,
+        reasons=failing,
+        counts=found.counts(findings, ANOMALIES),
+        witnesses=found.witnesses(case, findings, ANOMALIES),
+        details={"duplicates_allowed": allowed},
+    )
+
+
+def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
+    policy = case.run.expect.duplicates
+    if policy == "allowed_during_faults":
+        return in_flight_during_faults(case, rows)
+    return np.full(len(rows), policy == "allowed")
+
+
+def _overwritten(sightings: np.ndarray) -> np.ndarray:
+    """Rows of coordinates that were read with more than one content. `sightings` is sorted by coordinates."""
+    same = ~found.first_of_each(sightings, "topic", "partition", "offset")
+    changed = np.zeros(len(sightings), bool)
+    changed[1:] = same[1:] & (sightings["content"][1:] != sightings["content"][:-1])
+    return found.of_sightings(sightings[changed])
+
+
+def _single(sightings: np.ndarray) -> np.ndarray:
+    first = found.first_of_each(sightings, "topic", "partition", "offset")
+    alone = first & np.append(first[1:], True) if len(first) else first
+    return np.asarray(sightings[alone])
+
+
+verifier = Verifier("no_duplicates", ANOMALIES, fold, merge, conclude)
