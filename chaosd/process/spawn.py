@@ -23,6 +23,15 @@ from chaosd.process import userns
 MARKER = "CHAOSD_TESTBED"
 PART = "CHAOSD_PART"
 
+# Flags of a task, include/linux/sched.h: forked and not executed anything yet; a thread of the kernel.
+_FORKED = 0x00000040
+_KERNEL_THREAD = 0x00200000
+# How often, 1 ms apart, an environment that reads as empty is read: execve lays it out within microseconds, on a
+# loaded machine within a time slice or two.
+_ENVIRON_READS_MAX = 50
+# A child of an interpreter like ours that has not executed its program after this long is not about to do so.
+_EXECUTES_WITHIN_S = 1.0
+
 # What this process started and has not reaped yet.
 _children: set[int] = set()
 
@@ -125,11 +134,20 @@ def _since(log: str, position: int) -> str:
         return file.read().decode(errors="replace")
 
 
+def _fields(pid: int) -> list[bytes]:
+    """/proc/PID/stat from its third field on, the state letter. Raises OSError when the process is gone."""
+    # The name, in parentheses, may hold spaces and parentheses itself.
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+
+
 def _stat(pid: int) -> tuple[str, int]:
     """State letter and start time of a process. Raises OSError when it is gone."""
-    # The name, in parentheses, may hold spaces and parentheses itself.
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    fields = _fields(pid)
     return fields[0].decode(), int(fields[19])
+
+
+def _flags(pid: int) -> int:
+    return int(_fields(pid)[6])
 
 
 def handle_of(pid: int) -> Handle | None:
@@ -187,7 +205,7 @@ def _parents() -> dict[int, list[int]]:
     tree: dict[int, list[int]] = {}
     for pid in _pids():
         with contextlib.suppress(OSError):
-            parent = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+            parent = int(_fields(pid)[1])
             tree.setdefault(parent, []).append(pid)
     return tree
 
@@ -261,10 +279,45 @@ def marked(marker: str, part: str | None = None) -> list[Handle]:
             continue
         with contextlib.suppress(OSError):
             handle = handle_of(pid)
-            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            words = _environ(pid).split(b"\0")
             if handle and needle in words and (second is None or second in words):
                 found.append(handle)
     return found
+
+
+def _environ(pid: int) -> bytes:
+    """The environment of a process. Raises OSError when it is gone or another user's.
+
+    It reads as empty for a moment after execve has closed the old program's files, which is when `start` returns, and
+    before it has laid out the new one's memory (fs/exec.c; environ_read in fs/proc/base.c wants `env_end`). So an empty
+    one of a live process is read again. The file holds on to the memory it was opened for: it must be opened again too.
+    """
+    for _ in range(_ENVIRON_READS_MAX):
+        text = _read_environ(pid)
+        if text or handle_of(pid) is None or _flags(pid) & _KERNEL_THREAD:
+            return text
+        time.sleep(0.001)
+    return b""
+
+
+def _read_environ(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def _about_to_execute() -> bool:
+    """Whether a process forked from an interpreter like ours may be about to execute a marked program.
+
+    Its marker comes with the program. Whoever forked it may have been killed since, and it goes on.
+    """
+    ours = os.readlink("/proc/self/exe")
+    youngest = int((time.clock_gettime(time.CLOCK_BOOTTIME) - _EXECUTES_WITHIN_S) * os.sysconf("SC_CLK_TCK"))
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            handle = handle_of(pid)
+            recent = handle is not None and handle.started >= youngest
+            if recent and _flags(pid) & _FORKED and os.readlink(f"/proc/{pid}/exe") == ours:
+                return True
+    return False
 
 
 def end(handle: Handle, grace_s: float, sig: signal.Signals = signal.SIGTERM) -> None:
@@ -288,16 +341,24 @@ def _kill(processes: list[Handle]) -> None:
 def end_marked(marker: str, timeout_s: float = 20.0) -> int:
     """SIGKILL every process with this marker and its descendants, until none is left; gives how many. Blocks.
 
-    A process may fork while we look: only an empty second look ends it. Raises StackError when one outlives
-    `timeout_s` (it hangs in the kernel).
+    A process may fork while we look, and another may be about to execute what its dead parent forked it for: only a
+    second look that finds nothing either ends it. Raises StackError when one outlives `timeout_s` (it hangs in the
+    kernel).
     """
     deadline = time.monotonic() + timeout_s
+    settled_by = time.monotonic() + 2 * _EXECUTES_WITHIN_S
     ended: set[Handle] = set()
-    while found := [member for handle in marked(marker) for member in tree(handle)]:
-        if time.monotonic() > deadline:
+    looks = 0
+    while looks < 2:  # noqa: PLR2004: the second look
+        found = [member for handle in marked(marker) for member in tree(handle)]
+        if found and time.monotonic() > deadline:
             raise StackError(f"process {found[0].pid} does not end, not even by SIGKILL")
         ended.update(found)
         _kill(found)
+        looks = 0 if found else looks + 1
+        # Interpreters that fork all the time and are none of ours must not keep us for ever.
+        while looks == 1 and time.monotonic() < settled_by and _about_to_execute():
+            time.sleep(0.005)
     return len(ended)
 
 

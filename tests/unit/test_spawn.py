@@ -174,6 +174,49 @@ def test_the_marker_and_the_part_find_one_part(tmp_path, marker):
     assert spawn.marked(marker, "postgres") == []
 
 
+def test_an_environment_that_the_kernel_has_not_laid_out_yet_is_read_again(sleeper, marker, monkeypatch):
+    """Fake: the first reads of /proc/PID/environ are empty, as between execve's close-on-exec and its new memory."""
+    handle = spawn.start(sleeper, marker)
+    read, early = spawn._read_environ, {handle.pid: 3}
+
+    def too_early(pid: int) -> bytes:
+        early[pid] = early.get(pid, 0) - 1
+        return b"" if early[pid] >= 0 else read(pid)
+
+    monkeypatch.setattr(spawn, "_read_environ", too_early)
+    assert spawn.marked(marker) == [handle]
+
+
+def test_what_never_has_an_environment_does_not_keep_the_look_waiting(tmp_path, marker):
+    """Kernel threads (root sees them) and a program started with nothing in its environment."""
+    with subprocess.Popen(["/bin/sleep", "60"], env={}) as bare:
+        began = time.monotonic()
+        assert spawn.marked(marker) == []
+        assert time.monotonic() - began < 5
+        bare.kill()
+
+
+def test_the_end_of_a_marker_waits_for_a_process_that_is_about_to_carry_it(program, marker, tmp_path):
+    """Forked, its parent killed, not executed yet: the first look cannot know it."""
+    text = (
+        "import os, sys, time\n"
+        "if os.fork() == 0:\n"
+        "    print(os.getpid(), flush=True); time.sleep(0.3)\n"
+        f"    os.execve('/bin/sleep', ['sleep', '60'], {{'{spawn.MARKER}': '{marker}'}})\n"
+        "time.sleep(60)"
+    )
+    parent = spawn.start(program(text), f"{marker}-starter")
+    try:
+        until(lambda: "\n" in (tmp_path / "log").read_text(), 20)
+        child = spawn.handle_of(int((tmp_path / "log").read_text()))
+        os.kill(parent.pid, signal.SIGKILL)
+        assert spawn.marked(marker) == []
+        assert spawn.end_marked(marker) == 1
+        assert not spawn.alive(child)
+    finally:
+        spawn.end_marked(f"{marker}-starter")
+
+
 def test_run_gives_code_and_output_of_this_run_only(program):
     assert spawn.run(program("print('first')"), 10).output == "first\n"
     ended = spawn.run(program("import sys; print('second'); sys.exit(3)"), 10)
