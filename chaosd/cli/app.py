@@ -30,6 +30,7 @@ class Command:
 COMMANDS = (
     Command("run", "chaosd.cli.run", "run experiments and judge them"),
     Command("plan", "chaosd.cli.plan", "show what an experiment would do, and do nothing"),
+    Command("check", "chaosd.cli.check", "tell every mistake in experiment files, for editors and CI"),
     Command("list", "chaosd.cli.list", "list the experiments there are"),
     Command("preflight", "chaosd.cli.preflight", "find what would kill a pipeline at run time, without running it"),
     Command("verify", "chaosd.cli.verify", "judge a run again from its journal"),

@@ -13,7 +13,9 @@ def report(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN_DIR]", help="folder or run id; default: the newest run")
     ] = None,
-    format_: Annotated[str, typer.Option("--format", help="terminal, html or json")] = "terminal",
+    format_: Annotated[
+        str, typer.Option("--format", help="terminal, html, json, junit, markdown or github")
+    ] = "terminal",
     output: Annotated[Path | None, typer.Option("--output", help="write to a file instead of standard output")] = None,
     runs_dir: Annotated[Path, typer.Option(envvar="CHAOSD_RUNS", help="where run ids are looked up")] = Path("runs"),
 ) -> int:
@@ -36,7 +38,10 @@ def report(
     if format_ == "terminal" and output is None:
         terminal.show(folder)
         return told.exit
-    text = FORMATS[format_].render(told, stored_picture(folder))
+    picture = stored_picture(folder)
+    if format_ == "github":
+        _summarise(FORMATS["markdown"].render(told, picture))
+    text = FORMATS[format_].render(told, picture)
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return told.exit
@@ -46,3 +51,20 @@ def report(
         raise UsageError(f"cannot write {output}: {error.strerror}", remedy="choose another --output") from error
     print(output)
     return told.exit
+
+
+def _summarise(markdown: str) -> None:
+    """Append to the summary of the step, where GitHub Actions named a file for it."""
+    import os
+
+    from chaosd.kernel.errors import UsageError
+    from chaosd.report.github import SUMMARY_VARIABLE
+
+    place = os.environ.get(SUMMARY_VARIABLE)
+    if not place:
+        return
+    try:
+        with Path(place).open("a", encoding="utf-8") as summary:
+            summary.write(markdown + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}", remedy=f"see {SUMMARY_VARIABLE}") from error

@@ -13,7 +13,7 @@ ChaosdError                 a one-line message and, where there is one, the reme
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -92,6 +92,7 @@ class SourceError(UsageError):
         self.expected = expected
         self.found = found
         self.nearest = nearest
+        self.others: tuple[SourceError, ...] = ()
         place = ":".join([file, *(str(n) for n in (line, column) if n is not None)])
         text = f"{place}: {path + ': ' if path else ''}{problem}"
         if found:
@@ -102,8 +103,9 @@ class SourceError(UsageError):
             text += f"; did you mean {nearest!r}?"
         super().__init__(text, remedy=remedy)
 
-    def with_others(self, others: Iterable[SourceError]) -> SourceError:
-        """This error with further ones of the same file: one line each."""
+    def with_others(self, others: Sequence[SourceError]) -> SourceError:
+        """This error with further ones of the same file: one line each in the message, and kept in `others`."""
+        self.others = (*self.others, *others)
         self.message = "\n".join([self.message, *(other.message for other in others)])
         return self
 

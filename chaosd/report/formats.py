@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaosd.report import html, model, terminal
+from chaosd.report import github, html, junit, markdown, model, terminal
 from chaosd.report.model import Picture, Report
 
 
@@ -28,5 +28,8 @@ FORMATS = {
         Format("terminal", "a summary in plain text", terminal.render),
         Format("html", "one page with the charts, nothing loaded from elsewhere", html.render),
         Format("json", "verdict.json", _json),
+        Format("junit", "JUnit XML: the run and each verifier as a test case", junit.render),
+        Format("markdown", "for a merge request or a chat", markdown.render),
+        Format("github", "annotations for GitHub Actions, and its step summary", github.render),
     )
 }
