@@ -72,7 +72,10 @@ class Injections:
             )
 
     def measure_before(self) -> None:
-        """A bandwidth cap is proved by bulk transfers, which need one without the cap to compare with."""
+        """What proofs compare with: what the servers tell before, and bulk transfers without the bandwidth cap."""
+        told = [gauges for one in self.all for gauges in one.fault.gauges(one.step.on, one.step.params)]
+        if told:
+            self._context.facts.append("gauges", names=self._instruments.watch(told))
         for injection in self.all:
             for proof in _caps(injection):
                 self._instruments.bulk_baseline(proof.on, proof.stream, proof.amount)

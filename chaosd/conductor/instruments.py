@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 
 from chaosd.conductor.context import Context
 from chaosd.conductor.guards import Stop
-from chaosd.journal.columns import CANARIES, EXPOSURE, RESOURCES
+from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES
 from chaosd.journal.write import Columns
 from chaosd.kernel.errors import StackError
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
 from chaosd.testbed.canary import Canaries
+from chaosd.testbed.gauges import Gauges, Meters
 from chaosd.testbed.usage import Usage
 
 _READY_DEADLINE_S = 30.0
@@ -107,21 +108,23 @@ class Instrument:
 
 
 class Recorder:
-    """The conductor's own columns: canaries, exposure, resources."""
+    """The conductor's own columns: canaries, exposure, resources, gauges."""
 
     def __init__(self, run_dir: Path) -> None:
         self.canaries = Columns(run_dir, "conductor", CANARIES)
         self.exposure = Columns(run_dir, "conductor", EXPOSURE)
         self.resources = Columns(run_dir, "conductor", RESOURCES)
+        self.gauges = Columns(run_dir, "conductor", GAUGES)
+        self._all = (self.canaries, self.exposure, self.resources, self.gauges)
 
     def flush(self) -> None:
         """Hand what was recorded to the kernel."""
-        for columns in (self.canaries, self.exposure, self.resources):
+        for columns in self._all:
             columns.flush()
 
     def close(self) -> None:
         """End the streams."""
-        for columns in (self.canaries, self.exposure, self.resources):
+        for columns in self._all:
             columns.close()
 
 
@@ -134,6 +137,7 @@ class Instruments:
         self._context = context
         self._recorder = Recorder(context.run_dir)
         self._canaries = Canaries(context.testbed, context.clock, self._recorder.canaries.append)
+        self._meters = Meters(context.testbed, context.clock, self._recorder.gauges.append)
         self._usage = Usage(context.testbed, context.clock)
         self._sample_now = asyncio.Event()
 
@@ -155,7 +159,12 @@ class Instruments:
     def edge(self) -> None:
         """A fault begins or ends about now."""
         self._canaries.edge()
+        self._meters.edge()
         self._sample_now.set()
+
+    def watch(self, gauges: Iterable[Gauges]) -> tuple[str, ...]:
+        """Have the servers tell these from now on; gives the titles of all gauges, which rows index."""
+        return self._meters.watch(gauges)
 
     def bulk_baseline(self, part: str, stream: str, rate_kb_s: float) -> None:
         """Measure once, without a cap, what a transfer of the same size takes."""
@@ -175,6 +184,7 @@ class Instruments:
         """Run canaries and samplers inside the block; what they recorded is complete when it ends."""
         tasks = [
             group.create_task(self._canaries.run(), name="canaries"),
+            group.create_task(self._meters.run(), name="gauges"),
             group.create_task(self._sample(), name="samples"),
             group.create_task(self._flush(), name="flush"),
         ]

@@ -13,6 +13,7 @@ from chaosd.kernel.proof import Proof
 from chaosd.process.spawn import Handle
 from chaosd.stack.ready import Started
 from chaosd.stack.stack import Stack
+from chaosd.testbed.gauges import Gauges
 
 
 class Bench(Protocol):
@@ -49,6 +50,11 @@ Prepare = Callable[[Bench, str, Any], Awaitable[dict[str, Any]]]
 Inject = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[dict[str, Any]]]
 Undo = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[Cleared]]
 Proofs = Callable[[str, Any], tuple[Proof, ...]]
+Told = Callable[[str, Any], tuple[Gauges, ...]]
+
+
+def _nothing(on: str, params: Any) -> tuple[Gauges, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class Fault:
     it is idempotent, works when the injection came only half way, and in any process. `tag` is unique to the injection.
     All three raise StackError when the part is not as it must be. `needs` is the capability of the stack, `voids` names
     obligations of the target that the fault takes away. `starts`: undoing it starts a process, which nobody needs where
-    the whole testbed is torn down.
+    the whole testbed is torn down. `gauges(on, params)`: what its proofs want the servers to tell, read from the
+    baseline on.
     """
 
     name: str
@@ -75,3 +82,4 @@ class Fault:
     summary: str
     voids: tuple[str, ...] = ()
     starts: bool = False
+    gauges: Told = _nothing

@@ -145,5 +145,7 @@ RESOURCES = _schema(
     ("cpu_ns", "i8"),
     ("fds", "i4"),
 )
+# What servers tell of themselves; `gauge` indexes `names` of the fact `gauges`. It was so at or just before t_ns.
+GAUGES = _schema("gauges", ("t_ns", "i8"), ("gauge", "u2"), ("value", "i8"))
 
-SCHEMAS = {s.name: s for s in (SENDS, ACKS, SIGHTINGS, PROGRESS, HEARTBEATS, CANARIES, EXPOSURE, RESOURCES)}
+SCHEMAS = {s.name: s for s in (SENDS, ACKS, SIGHTINGS, PROGRESS, HEARTBEATS, CANARIES, EXPOSURE, RESOURCES, GAUGES)}

@@ -75,6 +75,7 @@ def _proofs(values: Iterable[Mapping[str, Any]]) -> tuple[Proof, ...]:
                     amount=float(value.get("amount", 0.0)),
                     words=tuple(value.get("words", ())),
                     stream=value.get("stream", ""),
+                    gauge=value.get("gauge", ""),
                 )
             )
         except (KeyError, TypeError, ValueError):
@@ -164,6 +165,11 @@ _STEPS = {
 
 def _at_the_end(injection: InjectionFacts) -> InjectionFacts:
     return replace(injection, state="unhealed") if injection.state == "injected" else injection
+
+
+def gauges(facts: Sequence[Fact]) -> tuple[str, ...]:
+    """The names of what the servers told, in the order that rows index; none in a journal of before."""
+    return tuple(str(name) for name in first(facts, "gauges").get("names", ()))
 
 
 def drain(facts: Sequence[Fact]) -> dict[int, DrainFacts] | None:

@@ -201,6 +201,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         parts=tuple(started.get("parts", ())),
         processes=tuple(started.get("processes", ())),
         injections=said.injections(facts),
+        gauges=said.gauges(facts),
         drain=said.drain(facts),
         fresh_complete=bool(fresh.get("complete")),
         fresh_ends={name: tuple(ends) for name, ends in fresh["ends"].items()} if fresh.get("ends") else None,

@@ -120,8 +120,9 @@ class RunFacts:
     """The facts of a run, merged over its processes.
 
     `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
-    files that are not there; `drain` is by input partition, None where the run never drained; `ended_ns` is None for a
-    run that was cut off; `facts` are all lines of all processes in order of time.
+    files that are not there; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by
+    input partition, None where the run never drained; `ended_ns` is None for a run that was cut off; `facts` are all
+    lines of all processes in order of time.
     """
 
     run_id: str
@@ -143,6 +144,7 @@ class RunFacts:
     parts: tuple[str, ...]
     processes: tuple[str, ...]
     injections: tuple[InjectionFacts, ...] = ()
+    gauges: tuple[str, ...] = ()
     drain: Mapping[int, DrainFacts] | None = None
     fresh_complete: bool = False
     fresh_ends: Mapping[str, tuple[int, ...]] | None = None

@@ -15,22 +15,35 @@ class Source(StrEnum):
     DIRECT_OUTCOME = "canary.direct_outcome"  # how DIRECT probes of the part end
     PROCESS_START = "process.start"  # the part's process is another one than before
     PROCESS_STATE = "process.state"  # the sampled scheduler state of a process
+    GAUGE = "gauge"  # a value that the part's own server tells (`Proof.gauge` names it)
 
 
 class Relation(StrEnum):
-    """How the evidence must compare with `amount` (or with `words`)."""
+    """How the evidence must compare with `amount` (or with `words`).
 
-    RISES_BY = "rises_by"  # median in the window ≥ baseline median + amount, and above the baseline's own noise
+    Of a gauge, "before" is the last value that was told before the injection, "settled" are those from a second after
+    the heal on. A state that was there before is no proof.
+    """
+
+    RISES_BY = "rises_by"  # median in the window ≥ baseline median + amount, and above the baseline's own noise.
+    # Gauges: some value in the window ≥ before + amount, and more than it rose in the baseline by itself
+    FALLS_BY = "falls_by"  # gauges: the same, downwards
+    AT_LEAST = "at_least"  # gauges: to bite, some value in the window, and none just before; to be healed, all settled
+    AT_MOST = "at_most"  # gauges: the same, the other way round
     NEAR = "near"  # within ± 30 % of amount
     ONE_OF = "one_of"  # at least one sample inside the window is one of `words`
     NONE_OF = "none_of"  # no sample after the heal is one of `words`, and at least one is well
-    BACK_TO_BASELINE = "back_to_baseline"  # median after the heal within the baseline's noise
-    CHANGED = "changed"  # another value than before the injection
+    BACK_TO_BASELINE = "back_to_baseline"  # median after the heal within the baseline's noise.
+    # Gauges: all settled values within the range of the baseline's
+    CHANGED = "changed"  # another value than before the injection. Gauges: one that stood still before
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`source` on `on` must stand in `relation` to `amount`. Times are ms, rates KB/s (1 KB = 1000 B)."""
+    """`source` on `on` must stand in `relation` to `amount`. Times are ms, rates KB/s (1 KB = 1000 B).
+
+    `gauge` is the name of a value that the server tells, where the source is GAUGE.
+    """
 
     source: Source
     on: str
@@ -38,3 +51,13 @@ class Proof:
     amount: float = 0.0
     words: tuple[str, ...] = ()
     stream: str = ""  # upstream | downstream | both, where the direction matters (bulk transfers)
+    gauge: str = ""
+
+    @property
+    def asked(self) -> str:
+        """What is asked for, in words: `rises by 320`, `one of timeout`."""
+        told = " or ".join(self.words) if self.words else f"{self.amount:g}" if self.relation in _COMPARED else ""
+        return f"{self.relation.replace('_', ' ')} {told}".rstrip()
+
+
+_COMPARED = (Relation.RISES_BY, Relation.FALLS_BY, Relation.AT_LEAST, Relation.AT_MOST, Relation.NEAR)

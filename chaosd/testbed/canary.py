@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chaosd.journal.columns import Path, Probe, ProbeOutcome
-from chaosd.kernel.clock import SECOND, Clock
+from chaosd.kernel.clock import Clock
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Endpoints
 from chaosd.testbed import tongues
+from chaosd.testbed.pace import Pace
 from chaosd.testbed.testbed import PARTS, Testbed
 from chaosd.testbed.tongues import Exchange, Tongue
 from chaosd.testbed.wire import Wire, dial
@@ -24,8 +25,7 @@ Record = Callable[[tuple[int, ...]], None]
 
 _PING_S = {Path.PROXIED: 0.1, Path.DIRECT: 0.2}
 _CONNECT_S = {Path.PROXIED: 0.5, Path.DIRECT: 1.0}
-# Around the edge of a fault, for a second before and after it.
-_EDGE_NS = SECOND
+# Around the edge of a fault.
 _EDGE_PING_S = 0.04
 _EDGE_CONNECT_S = 0.2
 # A bulk transfer takes about this long under the cap, and the next one follows after a pause.
@@ -68,40 +68,6 @@ class _Order:
         return 0.0
 
 
-class _Pace:
-    """Pauses between probes, cut short when an edge is near."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._dense_until_ns = 0
-        self._sleepers: set[asyncio.Future[None]] = set()
-
-    def edge(self) -> None:
-        self._dense_until_ns = self._clock.now_ns() + _EDGE_NS
-        for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
-
-    async def pause(self, usual_s: float, dense_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        dense = self._clock.now_ns() < self._dense_until_ns
-        sleeper: asyncio.Future[None] = loop.create_future()
-        step_s = dense_s if dense else usual_s
-        # On a common grid: probes that are due together wake the loop once.
-        timer = loop.call_at((loop.time() // step_s + 1) * step_s, _wake, sleeper)
-        self._sleepers.add(sleeper)
-        try:
-            await sleeper
-        finally:
-            timer.cancel()
-            self._sleepers.discard(sleeper)
-
-
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
-
-
 def tongues_of(endpoints: Endpoints) -> dict[str, Tongue]:
     """How each part is spoken to. PostgreSQL by chaosd's own role on both ways: it has reserved connections."""
     own = endpoints.direct.postgres
@@ -118,7 +84,7 @@ class Canaries:
     def __init__(self, testbed: Testbed, clock: Clock, record: Record) -> None:
         self._clock = clock
         self._record = record
-        self._pace = _Pace(clock)
+        self._pace = Pace(clock)
         endpoints = testbed.stack.endpoints
         spoken = tongues_of(endpoints)
         self._lines = [

@@ -54,18 +54,25 @@ def _resp(answer: bytearray) -> bool | None:
     return answer[:1] != b"-"
 
 
-def _command(*words: bytes) -> bytes:
+def command(*words: bytes) -> bytes:
+    """A command of Redis."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def bare() -> Tongue:
+    """Nothing is said to begin with: whoever opens the connection speaks by itself."""
+    silent = Exchange(b"", lambda answer: True)
+    return Tongue(silent, lambda size: silent, lambda size: silent)
 
 
 def redis() -> Tongue:
     """PING; EXISTS of a long key; a long string made by a script that touches no key."""
 
     def up(size: int) -> Exchange:
-        return Exchange(_command(b"EXISTS", NAME + b"x" * size), _resp)
+        return Exchange(command(b"EXISTS", NAME + b"x" * size), _resp)
 
     def down(size: int) -> Exchange:
-        return Exchange(_command(b"EVAL", b"return string.rep('x', ARGV[1])", b"0", b"%d" % size), _resp)
+        return Exchange(command(b"EVAL", b"return string.rep('x', ARGV[1])", b"0", b"%d" % size), _resp)
 
     return Tongue(Exchange(b"PING\r\n", _resp), up, down)
 
@@ -130,12 +137,18 @@ def _queried(answer: bytearray) -> bool | None:
     return not failed if ready else None
 
 
+def query(text: str) -> Exchange:
+    """A text of SQL statements; well when none of them failed."""
+    return Exchange(_query(text.encode()), _queried)
+
+
 def _query(text: bytes) -> bytes:
     return b"Q" + struct.pack(">i", len(text) + 5) + text + b"\0"
 
 
-def _startup(user: str, password: str, database: str) -> Callable[[], Exchange]:
-    settings = {"user": user, "database": database, "application_name": NAME.decode()}
+def startup(user: str, password: str, database: str, name: str) -> Callable[[], Exchange]:
+    """How a session begins, under the application name `name`."""
+    settings = {"user": user, "database": database, "application_name": name}
     words = b"".join(f"{name}\0{value}\0".encode() for name, value in settings.items()) + b"\0"
     request = struct.pack(">ii", len(words) + 8, _PROTOCOL_3) + words
 
@@ -166,4 +179,4 @@ def postgres(user: str, password: str, database: str) -> Tongue:
     def down(size: int) -> Exchange:
         return Exchange(_query(b"SELECT repeat('x', %d)" % size), _queried)
 
-    return Tongue(Exchange(_query(b";"), _queried), up, down, _startup(user, password, database))
+    return Tongue(Exchange(_query(b";"), _queried), up, down, startup(user, password, database, NAME.decode()))

@@ -104,6 +104,11 @@ class Wire(asyncio.Protocol):
             self.close()
         return answer
 
+    @property
+    def said(self) -> bytes:
+        """What the other side has said since the last request."""
+        return bytes(self._buffer)
+
     def close(self) -> None:
         """Drop the connection without another word to anybody."""
         self._on_lost = None

@@ -1,7 +1,7 @@
 """When a fault counts: in force (its proofs), exposed (the target used that path), healed (its proofs of being gone).
 
-Proofs are data (kernel/proof.py); here they are held against canaries, samples of sockets and of processes. `felt` is
-never required, or a robust target could not pass.
+Proofs are data (kernel/proof.py); here they are held against canaries, samples of sockets and of processes, and what
+the servers told of themselves. `felt` is never required, or a robust target could not pass.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from chaosd.journal.columns import Path, Probe, ProbeOutcome, State
 from chaosd.journal.model import History, InjectionFacts, RunFacts
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.proof import Proof, Relation, Source
+from chaosd.verification import gauges
 
 TARGET, TOXIPROXY = "target", "toxiproxy"
 PROVED, MISSING, UNKNOWN = "proved", "missing", "unknown"
@@ -36,6 +37,7 @@ class Evidence:
     canaries: np.ndarray
     exposure: np.ndarray
     resources: np.ndarray
+    gauges: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Window:
 
 def gather(history: History) -> Evidence:
     """Read the columns."""
-    return Evidence(history.column("canaries"), history.column("exposure"), history.column("resources"))
+    return Evidence(*(history.column(name) for name in ("canaries", "exposure", "resources", "gauges")))
 
 
 def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) -> FaultVerdict:
@@ -74,10 +76,10 @@ def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) ->
     shown: dict[str, Any] = {}
     force = _in_force(run, injection)
     gone = _after(run, injection)
-    bite = [_Check(run, evidence, injection, proof, force).holds(shown, "bite") for proof in injection.bite]
+    bite = [_Check(run, evidence, injection, proof, force).holds(shown) for proof in injection.bite]
     healed = [False]
     if gone is not None:
-        healed = [_Check(run, evidence, injection, proof, gone).holds(shown, "healed") for proof in injection.healed]
+        healed = [_Check(run, evidence, injection, proof, gone, healed=True).holds(shown) for proof in injection.healed]
     exposed, bypass = _exposed(run, evidence, injection, shown)
     return FaultVerdict(
         injection,
@@ -138,12 +140,15 @@ class _Check:
     injection: InjectionFacts
     proof: Proof
     window: Window
+    healed: bool = False
 
-    def holds(self, shown: dict[str, Any], prefix: str) -> bool:
-        """Whether the proof stands; its numbers go to `shown`."""
+    def holds(self, shown: dict[str, Any]) -> bool:
+        """Whether the proof stands; what was asked and what was measured goes to `shown`."""
         stands, numbers = _RULES[self.proof.source](self)
-        direction = f".{self.proof.stream}" if self.proof.stream else ""
-        shown[f"{prefix}.{self.proof.source}{direction}"] = numbers
+        proof = self.proof
+        where = proof.on if proof.on != self.injection.on else ""
+        name = ".".join(word for word in (proof.source, where, proof.gauge, proof.stream) if word)
+        shown[f"{'healed' if self.healed else 'bite'}.{name}"] = {"asked": proof.asked, **numbers}
         return stands
 
     def canaries(self, path: Path, *probes: Probe) -> np.ndarray:
@@ -250,6 +255,24 @@ def _process_state(check: _Check) -> _Answer:
     return bool(len(now) and not named.any()), numbers
 
 
+def _gauge(check: _Check) -> _Answer:
+    name = f"{check.proof.on}.{check.proof.gauge}"
+    if name not in check.run.gauges:
+        return False, {"told": False}
+    rows = check.evidence.gauges[check.evidence.gauges["gauge"] == check.run.gauges.index(name)]
+    rows = rows[np.argsort(rows["t_ns"], kind="stable")]
+    settled = check.window.from_ns + (_GRACE_NS if check.healed else 0)
+    return gauges.holds(
+        check.proof,
+        gauges.Told(
+            base=rows[before_faults(check.run).of(rows["t_ns"])],
+            before=rows[rows["t_ns"] < check.injection.call_ns],
+            now=rows[check.window.of(rows["t_ns"]) & (rows["t_ns"] > settled)],
+            healed=check.healed,
+        ),
+    )
+
+
 _RULES: dict[Source, Callable[[_Check], _Answer]] = {
     Source.ROUND_TRIP_MS: _round_trip,
     Source.RATE_KB_S: _rate,
@@ -257,6 +280,7 @@ _RULES: dict[Source, Callable[[_Check], _Answer]] = {
     Source.DIRECT_OUTCOME: _outcome,
     Source.PROCESS_START: _process_start,
     Source.PROCESS_STATE: _process_state,
+    Source.GAUGE: _gauge,
 }
 
 

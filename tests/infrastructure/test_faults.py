@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from chaosd.faults.table import FAULTS
-from chaosd.journal.columns import CANARIES, EXPOSURE, RESOURCES, Path, Probe, ProbeOutcome
+from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES, Path, Probe, ProbeOutcome
 from chaosd.journal.model import InjectionFacts, RunFacts
 from chaosd.kernel.clock import MS, SECOND, SystemClock
 from chaosd.kernel.errors import StackError
@@ -25,6 +25,7 @@ from chaosd.process import spawn
 from chaosd.testbed import record as records
 from chaosd.testbed import tongues
 from chaosd.testbed.canary import Canaries
+from chaosd.testbed.gauges import Meters
 from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
 from chaosd.testbed.usage import Usage, sample_exposure
 from chaosd.testbed.wire import Wire, dial
@@ -54,7 +55,9 @@ class Watch:
         self.rows: list[tuple[int, ...]] = []
         self.resources: list[np.ndarray] = []
         self.exposure: list[np.ndarray] = []
+        self.told: list[tuple[int, ...]] = []
         self.canaries = Canaries(bed, CLOCK, self.rows.append)
+        self.meters = Meters(bed, CLOCK, self.told.append)
         self._usage = Usage(bed, CLOCK)
 
     async def sample(self) -> None:
@@ -64,11 +67,16 @@ class Watch:
             self.resources.append(resources)
             await asyncio.sleep(0.2)
 
+    def edge(self) -> None:
+        self.canaries.edge()
+        self.meters.edge()
+
     def evidence(self) -> Evidence:
         return Evidence(
             np.array(self.rows, CANARIES.dtype),
             np.concatenate([np.zeros(0, EXPOSURE.dtype), *self.exposure]),
             np.concatenate([np.zeros(0, RESOURCES.dtype), *self.resources]),
+            np.array(self.told, GAUGES.dtype),
         )
 
     def outcomes(self, part: str, path: Path) -> set[ProbeOutcome]:
@@ -82,7 +90,7 @@ class Watch:
 @asynccontextmanager
 async def watching(bed: Testbed):
     watch = Watch(bed)
-    tasks = [asyncio.create_task(watch.canaries.run()), asyncio.create_task(watch.sample())]
+    tasks = [asyncio.create_task(work) for work in (watch.canaries.run(), watch.meters.run(), watch.sample())]
     try:
         yield watch
     finally:
@@ -94,11 +102,12 @@ async def watching(bed: Testbed):
                 task.result()
 
 
-def run_facts(injection: InjectionFacts, started_ns: int) -> RunFacts:
+def run_facts(injection: InjectionFacts, started_ns: int, gauges: tuple[str, ...] = ()) -> RunFacts:
     return RunFacts(
         run_id="r", run_tag=1, seed=1, profile="quick", sealed=True, hash="", torn=(), missing=(), expect=None,
         limit_ns=5 * SECOND, hold_ns=SECOND, started_ns=started_ns, ended_ns=CLOCK.now_ns(), aborted=None, segments=(),
         topics=(), parts=PARTS, processes=PROCESSES, injections=(injection,),
+        gauges=gauges,
     )  # fmt: skip
 
 
@@ -111,12 +120,13 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
     memos, times, cleared = {}, {}, {}
     async with watching(bed) as watch:
         started_ns = CLOCK.now_ns()
+        titles = watch.meters.watch(gauges for on in ons for gauges in fault.gauges(on, params))
         for proof in caps:
             watch.canaries.bulk_baseline(proof.on, proof.stream, proof.amount)
         await asyncio.sleep(1.5)
         for on in ons:
             memos[on] = await fault.prepare(bed, on, params)
-            watch.canaries.edge()
+            watch.edge()
             call_ns = CLOCK.now_ns()
             await fault.inject(bed, on, params, memos[on], tag)
             times[on] = (call_ns, CLOCK.now_ns())
@@ -126,7 +136,7 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
         for proof in caps:
             watch.canaries.bulk(proof.on, proof.stream, 0)
         for on in ons:
-            watch.canaries.edge()
+            watch.edge()
             cleared[on] = await fault.undo(bed, on, params, memos[on], tag)
             again = await fault.undo(bed, on, params, memos[on], tag)
             assert again.high_ns >= cleared[on].high_ns
@@ -137,7 +147,7 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
             "i", name, on, words, times[on][0], int(for_s * SECOND), fault.bite(on, params), fault.healed(on, params),
             (), *times[on], cleared[on].low_ns, cleared[on].high_ns, "conductor", "healed",
         )  # fmt: skip
-        verdicts[on] = judge_fault(run_facts(injection, started_ns), watch.evidence(), injection)
+        verdicts[on] = judge_fault(run_facts(injection, started_ns, titles), watch.evidence(), injection)
     return verdicts, watch, cleared
 
 

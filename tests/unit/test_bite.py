@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from histories import STARTED_NS, injection
 
-from chaosd.journal.columns import CANARIES, EXPOSURE, RESOURCES, Path, Probe, ProbeOutcome, State
+from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES, Path, Probe, ProbeOutcome, State
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.verification.exposure import gather, judge_fault
@@ -15,11 +15,13 @@ from chaosd.verification.exposure import gather, judge_fault
 IN_FORCE_S, AFTER_S = 22.0, 28.0
 
 
-def judged(bite=(), healed=(), *, canaries=(), resources=(), exposure=None, others=(), **changes):
+def judged(bite=(), healed=(), *, canaries=(), resources=(), gauges=(), exposure=None, others=(), **changes):
     one = injection(bite=bite, healed=healed, **changes)
     written = histories.history(plan=histories.segments(rate_hz=20), injections=(one, *others))
     written.columns["canaries"] = rows(CANARIES.dtype, canaries)
     written.columns["resources"] = rows(RESOURCES.dtype, resources)
+    written.columns["gauges"] = rows(GAUGES.dtype, gauges)
+    written.facts(gauges=("kafka.clients", "redis.clients"))
     if exposure is not None:
         written.columns["exposure"] = rows(EXPOSURE.dtype, exposure)
     return judge_fault(written.run, gather(written), one)
@@ -214,3 +216,93 @@ def test_a_fault_on_the_proxy_exposes_whatever_goes_through_it():
     sockets = [{"t_ns": STARTED_NS + at_s * SECOND, "proxied": 2, "on": 2} for at_s in (10, 22)]
     assert judged(exposure=sockets, on="toxiproxy").exposed == "proved"
     assert judged(exposure=sockets, on="redis").exposed == "unknown"
+
+
+def told(values, gauge=1):
+    """Readings of a gauge: (at_s, value). The injection is at 20 s, the heal at 25 s."""
+    return [{"t_ns": STARTED_NS + round(at_s * SECOND), "gauge": gauge, "value": value} for at_s, value in values]
+
+
+def proof_of(relation, amount=0.0, gauge="clients"):
+    return Proof(Source.GAUGE, "redis", relation, amount, gauge=gauge)
+
+
+STEADY = [(at_s, 7) for at_s in range(5, 20)]
+CLIMBS = [(at_s, at_s) for at_s in range(5, 20)]
+WAVERS = [(at_s, at_s % 2 * 9) for at_s in range(5, 20)]
+
+
+@pytest.mark.parametrize(
+    ("relation", "amount", "readings", "bite"),
+    [
+        (Relation.RISES_BY, 5, [*STEADY, (21, 12)], "proved"),
+        (Relation.RISES_BY, 5, [*STEADY, (21, 11)], "missing"),
+        (Relation.RISES_BY, 5, [*STEADY, (26, 12)], "missing"),
+        (Relation.RISES_BY, 5, [(21, 12), (22, 99)], "missing"),
+        # It rises by one a second anyhow: five more within the five seconds are nothing special.
+        (Relation.RISES_BY, 5, [*CLIMBS, (22, 22), (24.9, 24)], "missing"),
+        (Relation.RISES_BY, 5, [*CLIMBS, (22, 22), (24.9, 30)], "proved"),
+        (Relation.FALLS_BY, 5, [*STEADY, (21, 2)], "proved"),
+        (Relation.FALLS_BY, 5, [*STEADY, (21, 3)], "missing"),
+        (Relation.FALLS_BY, 5, [*CLIMBS, (22, 13)], "proved"),
+        (Relation.AT_LEAST, 8, [*STEADY, (21, 7), (22, 8)], "proved"),
+        (Relation.AT_LEAST, 8, [*STEADY, (21, 7), (25.5, 8)], "missing"),
+        # It was so before: that is not what the fault did.
+        (Relation.AT_LEAST, 7, [*STEADY, (21, 7)], "missing"),
+        (Relation.AT_LEAST, 8, [*WAVERS[:-3], (19, 0), (21, 9)], "proved"),
+        (Relation.AT_LEAST, 8, [*WAVERS[:-3], (18.5, 9), (19, 0), (21, 9)], "missing"),
+        (Relation.AT_MOST, 0, [*STEADY, (21, 0)], "proved"),
+        (Relation.AT_MOST, 0, [*STEADY, (21, 1)], "missing"),
+        (Relation.AT_MOST, 7, [*STEADY, (21, 0)], "missing"),
+        (Relation.CHANGED, 0, [*STEADY, (21, 8)], "proved"),
+        (Relation.CHANGED, 0, [*STEADY, (21, 7), (26, 8)], "missing"),
+        (Relation.CHANGED, 0, [*CLIMBS, (21, 99)], "missing"),
+        (Relation.CHANGED, 0, [(21, 8)], "missing"),
+    ],
+)
+def test_what_a_server_tells_shows_a_fault_that_it_did_not_tell_before(relation, amount, readings, bite):
+    one = judged((proof_of(relation, amount),), gauges=told(readings))
+    assert one.bite == bite, one.evidence
+    assert one.evidence["bite.gauge.clients"]["asked"].startswith(relation.replace("_", " "))
+
+
+@pytest.mark.parametrize(
+    ("relation", "amount", "readings", "healed"),
+    [
+        (Relation.BACK_TO_BASELINE, 0, [*STEADY, (22, 99), (27, 7)], "proved"),
+        (Relation.BACK_TO_BASELINE, 0, [*STEADY, (22, 99), (25.5, 99), (27, 7)], "proved"),
+        (Relation.BACK_TO_BASELINE, 0, [*STEADY, (27, 7), (28, 8)], "missing"),
+        (Relation.BACK_TO_BASELINE, 0, [*STEADY, (22, 7)], "missing"),
+        (Relation.BACK_TO_BASELINE, 0, [*WAVERS, (27, 4)], "proved"),
+        (Relation.AT_MOST, 0, [*STEADY, (22, 99), (27, 0), (28, 0)], "proved"),
+        (Relation.AT_MOST, 0, [*STEADY, (27, 0), (28, 1)], "missing"),
+        (Relation.AT_MOST, 7, [*STEADY, (27, 7)], "proved"),
+        (Relation.AT_LEAST, 7, [*STEADY, (27, 7)], "proved"),
+        (Relation.AT_LEAST, 7, [*STEADY, (27, 7), (28, 6)], "missing"),
+        (Relation.AT_LEAST, 0, [*STEADY, (25.5, 7)], "missing"),
+    ],
+)
+def test_what_a_server_tells_shows_a_heal_when_all_of_it_has_settled(relation, amount, readings, healed):
+    one = judged((), (proof_of(relation, amount),), gauges=told(readings))
+    assert one.healed == healed, one.evidence
+
+
+def test_a_gauge_that_nobody_read_proves_nothing():
+    readings = told([*STEADY, (21, 12)])
+    assert judged((proof_of(Relation.RISES_BY, 5),), gauges=readings).bite == "proved"
+    assert judged((proof_of(Relation.RISES_BY, 5, gauge="memory"),), gauges=readings).bite == "missing"
+    other = told([*STEADY, (21, 12)], gauge=0)
+    assert judged((proof_of(Relation.RISES_BY, 5),), gauges=other).bite == "missing"
+
+
+def test_evidence_says_what_was_asked_and_what_was_measured():
+    one = judged((proof_of(Relation.RISES_BY, 5),), gauges=told([*STEADY, (21, 9), (22, 12), (23, 11)]))
+    assert one.evidence["bite.gauge.clients"] == {
+        "asked": "rises by 5", "before": 7, "lowest": 9, "highest": 12, "last": 11, "samples": 3,
+    }  # fmt: skip
+
+
+def test_proofs_on_several_parts_are_told_apart():
+    proofs = tuple(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("refused",)) for part in ("redis", "kafka"))
+    one = judged((), proofs, canaries=[probe(AFTER_S, 1)], on="toxiproxy")
+    assert {"healed.canary.outcome.redis", "healed.canary.outcome.kafka"} <= set(one.evidence)
