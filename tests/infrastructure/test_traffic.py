@@ -257,8 +257,8 @@ async def test_an_outage_of_the_broker_neither_loses_nor_repeats_a_send(
     async with running(stack, tmp_path / "run") as run:
         await run.segment(2000, 400)
         await run.until("some sent", lambda: run.last("tap", "progress").get("input", 0) > 100)
-        await stack.stop_part("kafka", kill=kill)
-        await stack.start_part("kafka")
+        gone_ns = await stack.stop_part("kafka", kill=kill)
+        back_ns = (await stack.start_part("kafka")).ready_low_ns
         await run.until("all read live", lambda: run.last("tap", "progress").get("input") == 2000, 40)
         await run.stop_generator()
         assert (await run.fresh_read())["complete"]
@@ -268,9 +268,12 @@ async def test_an_outage_of_the_broker_neither_loses_nor_repeats_a_send(
     assert (part.envelopes["in_offset"] >= 0).all()
     assert len(part.sightings) == 4000
     assert not found.run.poisoned
-    # The schedule did not wait for the broker.
-    late_ms = (part.envelopes["sent_ns"] - part.envelopes["due_ns"]) / MS
-    assert sorted(late_ms)[1900] < 50
+    # The schedule did not wait for the broker: what was due while it was away was handed over while it was away. Half of
+    # it at least, for a busy machine wakes the generator late.
+    due_ns, sent_ns = part.envelopes["due_ns"], part.envelopes["sent_ns"]
+    in_outage = (due_ns > gone_ns) & (due_ns < back_ns)
+    assert in_outage.sum() > 20
+    assert (sent_ns[in_outage] < back_ns).mean() > 0.5
 
 
 async def test_a_parent_that_dies_ends_both_in_order(stack: Stack, tmp_path: Path) -> None:
