@@ -268,8 +268,8 @@ async def test_an_outage_of_the_broker_neither_loses_nor_repeats_a_send(
     assert (part.envelopes["in_offset"] >= 0).all()
     assert len(part.sightings) == 4000
     assert not found.run.poisoned
-    # The schedule did not wait for the broker: what was due while it was away was handed over while it was away. Half of
-    # it at least, for a busy machine wakes the generator late.
+    # The schedule did not wait for the broker: what was due while it was away was handed over while it was away, or
+    # half of it at least, for a busy machine wakes the generator late.
     due_ns, sent_ns = part.envelopes["due_ns"], part.envelopes["sent_ns"]
     in_outage = (due_ns > gone_ns) & (due_ns < back_ns)
     assert in_outage.sum() > 20
