@@ -37,6 +37,8 @@ COMMANDS = (
     Command("report", "chaosd.cli.report", "write the report of a run in another format"),
     Command("stack", "chaosd.cli.stack", "install, start, look at and stop the real parts"),
     Command("heal", "chaosd.cli.heal", "undo what earlier runs left broken"),
+    Command("halt", "chaosd.cli.halt", "the kill switch: all runs heal and end, none begins"),
+    Command("resume", "chaosd.cli.resume", "let runs begin again after halt"),
     Command("daemon", "chaosd.cli.daemon", "run experiments on schedule, with HTTP and metrics"),
     Command("schema", "chaosd.cli.schema", "print JSON Schema for the files people write"),
 )

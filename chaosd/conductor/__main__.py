@@ -11,6 +11,7 @@ from typing import Any
 from chaosd.conductor.client import RunRequest
 from chaosd.conductor.guards import Stop, first_of
 from chaosd.conductor.run import execute
+from chaosd.healing import halt
 from chaosd.kernel.clock import SystemClock
 from chaosd.kernel.errors import ChaosdError, Exit
 from chaosd.process import log
@@ -28,7 +29,10 @@ async def _main() -> Exit:
     known = {field.name for field in fields(RunRequest)}
     given = {key: value for key, value in first.items() if key in known}
     request = RunRequest(**{**given, "allow_hosts": tuple(given.get("allow_hosts", ()))})
-    listening = asyncio.create_task(_listen(commands, stop), name="commands")
+    watching = {
+        asyncio.create_task(_listen(commands, stop), name="commands"),
+        asyncio.create_task(halt.obey(stop.set), name="halt"),
+    }
     try:
         return await execute(request, parent.emit, stop, SystemClock())
     except* ChaosdError as group:
@@ -44,7 +48,8 @@ async def _main() -> Exit:
         )
         code = error.exit_code
     finally:
-        listening.cancel()
+        for task in watching:
+            task.cancel()
     return code
 
 

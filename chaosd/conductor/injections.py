@@ -17,6 +17,7 @@ from chaosd.experiment.timeline import Step
 from chaosd.faults.fault import Fault
 from chaosd.faults.table import FAULTS
 from chaosd.healing import ladder
+from chaosd.healing.halt import halted
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import ChaosdError, JournalError
@@ -127,6 +128,9 @@ class Injections:
 
     async def _inject(self, injection: Injection) -> None:
         step, context = injection.step, self._context
+        if halted() is not None:
+            # The run ends within a tenth of a second; until it does, nothing more is broken.
+            return
         tag = f"chaosd-{context.run_id}-{step.id}"
         injection.lease = new_lease(
             run_id=context.run_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from chaosd.healing.halt import halted
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL")
 NO_VERDICT = "none"
@@ -21,6 +23,8 @@ class Metrics:
         self._runs = {verdict: runs.labels(verdict) for verdict in (*_VERDICTS, NO_VERDICT)}
         self.running = Gauge("chaosd_run_running", "1 while a run is going on", registry=self.registry)
         self.waiting = Gauge("chaosd_runs_waiting", "Runs that are due and wait for their turn", registry=self.registry)
+        self._halted = Gauge("chaosd_halted", "1 while `chaosd halt` lets no run begin", registry=self.registry)
+        self._halted.set_function(lambda: float(halted() is not None))
         self.heal_failures = Counter("chaosd_heal_failures", "What could not be healed", registry=self.registry)
         self.ended = Gauge("chaosd_last_run_end_timestamp_seconds", "When the last run ended", registry=self.registry)
         self.exit = Gauge("chaosd_last_run_exit_code", "Exit code of the last run", registry=self.registry)

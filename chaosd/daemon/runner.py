@@ -18,6 +18,7 @@ from chaosd.conductor.kept import Kept
 from chaosd.daemon.config import Config, Schedule
 from chaosd.daemon.metrics import Metrics
 from chaosd.daemon.store import Result, Store
+from chaosd.healing.halt import halted, said
 from chaosd.journal import runs
 from chaosd.kernel.clock import SECOND, Clock
 from chaosd.kernel.errors import ChaosdError, Exit, JournalError
@@ -90,8 +91,15 @@ class Runner:
                 self._log.error("the result of a run was not kept", schedule=schedule.name, error=str(error))
 
     async def run(self, schedule: Schedule) -> Exit:
-        """One run, from the testbed to its stored result. Raises sqlite3.Error when that cannot be stored."""
+        """One run, from the testbed to its stored result; none while chaosd is halted.
+
+        Raises sqlite3.Error when the result cannot be stored.
+        """
         self._worker = asyncio.current_task()
+        reason = halted()
+        if reason is not None:
+            self._log.warning("run refused", schedule=schedule.name, reason=said(reason), remedy="chaosd resume")
+            return Exit.ABORTED
         number = self._store.begin(schedule.name, schedule.experiment, self._clock.wall_ns())
         self.now = Now(schedule.name, "", "stack")
         self._metrics.running.set(1)

@@ -1,11 +1,19 @@
-"""The kill switch: while the file is there, no run begins, and runs under way end."""
+"""The kill switch: while the file is there, no run begins, nothing more is broken, and runs under way heal and end.
+
+It is a file so that it survives restarts, and so that `touch` and `rm` do where chaosd itself cannot be called.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from chaosd.kernel.errors import RunAborted
+from chaosd.kernel.errors import RunAborted, UsageError
 from chaosd.process.places import state_dir
+
+LOOK_S = 0.1
 
 
 def halt_file() -> Path:
@@ -16,29 +24,64 @@ def halt_file() -> Path:
 def halted() -> str | None:
     """Why everything is halted (perhaps empty); None when it is not."""
     try:
-        return halt_file().read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        return halt_file().read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        # There is a switch. That nobody can read why is no permission to go on.
+        return f"{halt_file()} cannot be read ({error.strerror})"
 
 
 def halt(reason: str) -> None:
-    """Halt: runs under way heal and end, no new one begins."""
-    halt_file().parent.mkdir(parents=True, exist_ok=True)
-    halt_file().write_text(reason + "\n", encoding="utf-8")
+    """Halt: runs under way heal and end, no new one begins. Raises UsageError when the switch cannot be written."""
+    place = halt_file()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Its mere being there halts; a full disk may keep the reason out, and must not keep the switch open.
+        place.touch()
+    except OSError as error:
+        raise UsageError(
+            f"chaosd is not halted: {place} cannot be written: {error.strerror}",
+            remedy="name the runs' own state folder in CHAOSD_STATE",
+        ) from error
+    scratch = place.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with scratch.open("w", encoding="utf-8") as out:
+            out.write(reason.strip() + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(place)
+    except OSError:
+        scratch.unlink(missing_ok=True)
 
 
 def resume() -> bool:
-    """Allow runs again. False when nothing was halted."""
+    """Allow runs again. False when nothing was halted. Raises UsageError when the switch cannot be removed."""
     try:
         halt_file().unlink()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise UsageError(
+            f"chaosd stays halted: {halt_file()} cannot be removed: {error.strerror}", remedy="remove it by hand"
+        ) from error
     return True
+
+
+def said(reason: str) -> str:
+    """What people are told while the switch is on."""
+    return f"chaosd is halted: {reason}" if reason else "chaosd is halted"
 
 
 def refuse_when_halted() -> None:
     """Raise RunAborted while the switch is on."""
     reason = halted()
     if reason is not None:
-        why = f": {reason}" if reason else ""
-        raise RunAborted(f"chaosd is halted{why}", remedy=f"remove {halt_file()} when runs may begin again")
+        raise RunAborted(said(reason), remedy="`chaosd resume`, when runs may begin again")
+
+
+async def obey(stop: Callable[[str], None]) -> None:
+    """Call `stop` with the reason as soon as the switch is on; looks until then, or until cancelled."""
+    while (reason := halted()) is None:
+        await asyncio.sleep(LOOK_S)
+    stop(said(reason))

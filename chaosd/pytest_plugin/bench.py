@@ -16,6 +16,7 @@ import pytest
 from chaosd.conductor.client import RunHandle, RunRequest, start
 from chaosd.conductor.follow import Ending, follow
 from chaosd.conductor.kept import Kept
+from chaosd.healing.halt import refuse_when_halted
 from chaosd.kernel.errors import Exit
 from chaosd.process.places import state_dir
 from chaosd.testbed.testbed import Testbed
@@ -56,7 +57,7 @@ class Bench:
     def run(self, experiment: Path, on_event: Callable[[dict[str, Any]], None]) -> Ending:
         """Run an experiment to its end. An interruption aborts it, which heals first, and is passed on after that.
 
-        Raises ChaosdError when there is no testbed for it.
+        Raises ChaosdError when there is no testbed for it, or chaosd is halted.
         """
         future = self._submit(self._run(experiment, on_event))
         try:
@@ -101,6 +102,7 @@ class Bench:
             self._keeping = asyncio.create_task(self._kept.keep(), name="guard")
 
     async def _run(self, experiment: Path, on_event: Callable[[dict[str, Any]], None]) -> Ending:
+        refuse_when_halted()
         await self._open()
         await self._kept.prepare()
         request = RunRequest(

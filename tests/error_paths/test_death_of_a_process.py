@@ -198,6 +198,27 @@ async def test_a_surface_that_is_gone_ends_the_run_in_order(tmp_path):
         await judged(tmp_path, run.run_dir, "aborted")
 
 
+async def test_the_kill_switch_heals_ends_with_its_reason_and_lets_nothing_begin(tmp_path):
+    async with running(tmp_path, experiment(tmp_path, LATENCY)) as run:
+        await run.reaches("fault", state="injected")
+        halted_ns = time.monotonic_ns()
+        ended = await command(tmp_path, "halt", "smoke")
+        assert ended.code == 0, ended.output
+        assert "nothing is broken" in ended.output
+        healed = (await until(lambda: facts(run.run_dir, kind="fault_healed"), "the heal"))[0]
+        # The command itself has to start, on a machine that is busy with a run.
+        assert healed["clear_high_ns"] - halted_ns < 10 * SECOND
+        await run.reaches("verdict")
+        await run.leaves_nothing()
+        assert await run.ends() == 5
+        assert facts(run.run_dir, kind="aborted")[0]["reason"] == "chaosd is halted: smoke"
+        await judged(tmp_path, run.run_dir, "aborted")
+        refused = await command(tmp_path, "run", experiment(tmp_path, LATENCY), "--plain")
+        assert refused.code == 5
+        assert "chaosd is halted: smoke" in refused.output
+        assert (await command(tmp_path, "resume")).code == 0
+
+
 @asynccontextmanager
 async def command_line(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path, str]]:
     """`chaosd run` with its fault in force: the process, the run directory, what marks its testbed."""

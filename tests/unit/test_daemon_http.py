@@ -16,6 +16,7 @@ from chaosd.daemon.http import healthz, metrics, runs, server
 from chaosd.daemon.metrics import Metrics
 from chaosd.daemon.schedules import Schedules
 from chaosd.daemon.store import Result, Store
+from chaosd.healing import halt
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import StackError
 
@@ -115,6 +116,20 @@ async def test_starting_a_run_needs_the_token_too(site):
     assert (await made.ask("/runs", headers | BEARER, "POST", body))[0] == 202
     assert made.runner.waiting == ("nightly",)
     assert (await made.ask("/runs", headers | BEARER, "POST", body))[0] == 409
+
+
+async def test_while_chaosd_is_halted_nothing_can_be_started_and_it_is_told_why(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSD_STATE", str(tmp_path / "state"))
+    made = await site()
+    halt.halt("maintenance")
+    body, headers = json.dumps({"schedule": "nightly"}), {"Content-Type": "application/json"}
+    status, told, _ = await made.ask("/runs", headers, "POST", body)
+    assert status == 409
+    assert "maintenance" in told
+    assert json.loads((await made.ask("/runs"))[1])["halted"] == "maintenance"
+    assert made.runner.waiting == ()
+    halt.resume()
+    assert (await made.ask("/runs", headers, "POST", body))[0] == 202
 
 
 async def test_only_configured_schedules_can_be_started(site):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chaosd.healing import halt, ladder
+from chaosd.healing import ladder
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
 from chaosd.kernel.clock import SECOND, SystemClock
-from chaosd.kernel.errors import HealError, RunAborted
+from chaosd.kernel.errors import HealError
 
 
 @pytest.fixture
@@ -134,14 +134,3 @@ async def test_lease_whose_testbed_cannot_be_read_stays_broken(lease, tmp_path):
 def test_fault_that_this_version_does_not_know_is_an_error(lease):
     with pytest.raises(HealError, match="no fault 'meteor'"):
         ladder.fault_of(replace(lease, fault="meteor"))
-
-
-def test_halted_chaosd_begins_no_run_until_resumed(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHAOSD_STATE", str(tmp_path))
-    halt.refuse_when_halted()
-    halt.halt("maintenance")
-    with pytest.raises(RunAborted, match="maintenance"):
-        halt.refuse_when_halted()
-    assert halt.resume()
-    assert not halt.resume()
-    halt.refuse_when_halted()

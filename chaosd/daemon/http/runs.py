@@ -14,6 +14,7 @@ from chaosd.daemon.config import Config, find_schedule
 from chaosd.daemon.runner import Runner
 from chaosd.daemon.schedules import Schedules
 from chaosd.daemon.store import Store
+from chaosd.healing.halt import halted, said
 from chaosd.kernel.errors import UsageError
 
 
@@ -34,6 +35,7 @@ def router(config: Config, store: Store, runner: Runner, schedules: Schedules) -
         return {
             "running": asdict(runner.now) if runner.now else None,
             "waiting": list(runner.waiting),
+            "halted": halted(),
             "schedules": [
                 {
                     "name": schedule.name,
@@ -66,8 +68,15 @@ def router(config: Config, store: Store, runner: Runner, schedules: Schedules) -
             schedule = find_schedule(config, wanted.schedule)
         except UsageError as error:
             raise HTTPException(404, error.message) from error
+        _refuse_when_halted()
         if not runner.offer(schedule):
             raise HTTPException(409, f"{schedule.name} is waiting or running already, or the daemon is ending")
         return {"schedule": schedule.name, "waiting": list(runner.waiting)}
 
     return routes
+
+
+def _refuse_when_halted() -> None:
+    reason = halted()
+    if reason is not None:
+        raise HTTPException(409, f"{said(reason)}; `chaosd resume` lets runs begin again")
