@@ -36,6 +36,7 @@ COMMANDS = (
     Command("verify", "chaosd.cli.verify", "judge a run again from its journal"),
     Command("report", "chaosd.cli.report", "write the report of a run in another format"),
     Command("stack", "chaosd.cli.stack", "install, start, look at and stop the real parts"),
+    Command("dlq", "chaosd.cli.dlq", "look into a dead letter topic, and replay what lies there"),
     Command("heal", "chaosd.cli.heal", "undo what earlier runs left broken"),
     Command("halt", "chaosd.cli.halt", "the kill switch: all runs heal and end, none begins"),
     Command("resume", "chaosd.cli.resume", "let runs begin again after halt"),

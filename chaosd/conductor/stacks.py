@@ -5,7 +5,6 @@ All of it before anything starts.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from chaosd.experiment import document
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.spec import Experiment
 from chaosd.kernel.errors import SourceError, StackError, UsageError
+from chaosd.stack.address import is_loopback
 from chaosd.stack.providers.embedded import CAPABILITIES
 from chaosd.stack.providers.external import COMPOSE
 from chaosd.stack.providers.section import StackSection, places
@@ -60,7 +60,7 @@ def refuse_strangers(file: str, section: StackSection, allowed: tuple[str, ...])
     """Raise UsageError for a host that is not this machine unless the operator named it: a file is no consent."""
     for what, address in _addresses(section):
         host = address.rpartition(":")[0].strip("[]")
-        if not _is_loopback(host) and host not in allowed:
+        if not is_loopback(host) and host not in allowed:
             raise UsageError(
                 f"{file}: {what} is on {host}, which is not this machine; chaosd would break it there",
                 remedy=f"if that is what you want: --allow-host {host}",
@@ -108,12 +108,3 @@ def _addresses(section: StackSection) -> Iterator[tuple[str, str]]:
             if address:
                 yield f"{name}.{way}", address
     yield "toxiproxy", section.toxiproxy
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from chaosd.experiment.problems import one_error, validate
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import SourceError, UsageError, nearest
 from chaosd.kernel.units import parse_duration_ns
+from chaosd.stack.address import is_loopback
 
 FILE = "chaosd-daemon.yaml"
 TOKEN_VARIABLE = "CHAOSD_TOKEN"  # noqa: S105 -- the name of a variable
@@ -152,16 +152,6 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
             remedy=f"set {TOKEN_VARIABLE} or token_file, or listen on {_DEFAULT_LISTEN}",
         )
     return config
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _schedules(source: Document, form: DaemonForm, path: Path, problems: list[SourceError]) -> tuple[Schedule, ...]:

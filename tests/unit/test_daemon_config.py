@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chaosd.daemon.config import DaemonForm, find_schedule, is_loopback, load
+from chaosd.daemon.config import DaemonForm, find_schedule, load
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import SourceError, UsageError
+from chaosd.stack.address import is_loopback
 
 TOKEN = "0123456789abcdef"
 

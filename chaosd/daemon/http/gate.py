@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chaosd.daemon.config import is_loopback
+from chaosd.stack.address import is_loopback
 
 OPEN = ("/healthz",)
 _SCHEME = "bearer "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from chaosd.envelope import wire
+from chaosd.envelope.dialects.letter import DeadLetter, Dialect, Headers
 
 
 class _Metadata(msgspec.Struct):
@@ -17,6 +18,8 @@ class _Metadata(msgspec.Struct):
 
 class _Failure(msgspec.Struct):
     error_type: str
+    error_class: str = ""
+    error_message: str = ""
 
 
 class _Original(msgspec.Struct):
@@ -25,10 +28,15 @@ class _Original(msgspec.Struct):
     headers: dict[str, str | None]
 
 
+class _Replay(msgspec.Struct):
+    can_replay: bool = True
+
+
 class _Data(msgspec.Struct):
     dlq_metadata: _Metadata
     failure_info: _Failure
     original_message: _Original
+    replay_metadata: _Replay = msgspec.field(default_factory=_Replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,12 @@ class Letter:
     partition: int
     offset: int
     error_type: str
+    error_class: str
+    error_message: str
     key: str | None
     value: str | None
     headers: dict[str, str | None]
+    can_replay: bool
 
 
 def read(value: bytes) -> Letter | None:
@@ -59,7 +70,38 @@ def read(value: bytes) -> Letter | None:
         where.original_partition,
         where.original_offset,
         data.failure_info.error_type,
+        data.failure_info.error_class,
+        data.failure_info.error_message,
         what.key,
         what.value,
         what.headers,
+        data.replay_metadata.can_replay,
     )
+
+
+def _letter(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
+    found = read(value or b"")
+    if found is None:
+        return None
+    return DeadLetter(
+        dialect=dialect.name,
+        topic=found.topic,
+        partition=found.partition,
+        offset=found.offset,
+        error_type=found.error_type,
+        error_class=found.error_class,
+        error_message=found.error_message,
+        key=_bytes(found.key),
+        value=_bytes(found.value),
+        headers=tuple((name, _bytes(text) or b"") for name, text in found.headers.items()),
+        # Text that was base64 of something else looks like any other text.
+        exact=False,
+        may_replay=found.can_replay,
+    )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+dialect = Dialect("chaosd", _letter)
