@@ -1,4 +1,4 @@
-"""Fixtures: a running testbed, and Redis in both of its decode modes."""
+"""Fixtures: a running testbed, its parts, faults for the length of a block, and experiments run inside of a test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from chaosd.pytest_plugin.sessions import bench_of
 if TYPE_CHECKING:
     import redis
 
+    from chaosd.pytest_plugin.envelopes import ChaosEnvelopes
+    from chaosd.pytest_plugin.injecting import Faults
+    from chaosd.pytest_plugin.parts import ChaosKafka, ChaosPostgres
+    from chaosd.pytest_plugin.running import Runner
     from chaosd.stack.handle import Endpoints
     from chaosd.stack.parts.toxiproxy.client import Toxiproxy
     from chaosd.testbed.testbed import Testbed
@@ -85,3 +89,70 @@ def chaos_redis(request: pytest.FixtureRequest, chaos_testbed: ChaosTestbed) -> 
     client = chaos_testbed.redis(decode=request.param == "text")
     yield client
     client.close()
+
+
+@pytest.fixture
+def chaos_kafka(pytestconfig: pytest.Config, chaos_testbed: ChaosTestbed) -> Iterator[ChaosKafka]:
+    """Kafka with topics of the test's own: `topic`, `send`, `read`, and `bootstrap` for one's own clients."""
+    from chaosd.pytest_plugin.parts import ChaosKafka
+
+    found = ChaosKafka(bench_of(pytestconfig), chaos_testbed.endpoints)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def chaos_postgres(pytestconfig: pytest.Config, chaos_testbed: ChaosTestbed) -> Iterator[ChaosPostgres]:
+    """PostgreSQL with a schema of the test's own: `fetch`, `execute`, and `dsn` for one's own clients."""
+    from chaosd.pytest_plugin.parts import ChaosPostgres
+
+    found = ChaosPostgres(bench_of(pytestconfig), chaos_testbed.endpoints)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def chaos_toxiproxy(pytestconfig: pytest.Config, chaos_testbed: ChaosTestbed) -> Iterator[Toxiproxy]:
+    """The adapter to Toxiproxy (asynchronous methods). Toxics that the test leaves are removed, proxies opened again.
+
+    Nothing heals them while a test process is dead but the end of its testbed: `chaos_fault` holds a lease.
+    """
+    from chaosd.pytest_plugin.parts import restore
+
+    bench, proxies = bench_of(pytestconfig), chaos_testbed.toxiproxy
+    before = bench.call(proxies.list())
+    yield proxies
+    bench.call(restore(proxies, before))
+
+
+@pytest.fixture
+def chaos_fault(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, chaos_testbed: ChaosTestbed
+) -> Iterator[Faults]:
+    """Faults for a block: `with chaos_fault.latency("redis", latency_ms=400): …`, or `async with`."""
+    from chaosd.pytest_plugin.injecting import Faults
+
+    made = Faults(bench_of(pytestconfig), request.node.name)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def chaos_run(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Runner]:
+    """Run an experiment in the test: `chaos_run("redis-latency")`, a path, or the YAML itself."""
+    from chaosd.pytest_plugin.items import tell
+    from chaosd.pytest_plugin.running import Runner
+
+    told: list[str] = []
+    inconclusive = str(pytestconfig.getoption("--chaos-inconclusive"))
+    yield Runner(bench_of(pytestconfig), tmp_path, inconclusive, lambda event: tell(told, event))
+    if told:
+        request.node.add_report_section("call", "chaosd", "\n".join(told))
+
+
+@pytest.fixture
+def chaos_envelopes(pytestconfig: pytest.Config) -> ChaosEnvelopes:
+    """Makes envelopes, good and spoiled; needs no testbed. The ids are those of --chaos-seed, by default of 0."""
+    from chaosd.pytest_plugin.envelopes import ChaosEnvelopes
+
+    return ChaosEnvelopes(pytestconfig.getoption("--chaos-seed") or 0)

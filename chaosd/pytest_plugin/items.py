@@ -1,101 +1,167 @@
-"""An experiment as a test: passes with exit code 0 (known failures included), fails with the summary of its run."""
+"""An experiment as tests: `run` for what nobody else answers for, and one for each group of its expectations.
+
+The run takes place once, for the first of them that asks; the others read what the judge said of theirs.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from _pytest._code.code import ExceptionInfo, TerminalRepr
 
-from chaosd.conductor.follow import Ending
 from chaosd.experiment.parse import load
 from chaosd.faults.table import forms
+from chaosd.kernel.bundled import bundled
 from chaosd.kernel.errors import ChaosdError, Exit
+from chaosd.pytest_plugin.outcome import Outcome
 from chaosd.pytest_plugin.sessions import bench_of
-from chaosd.report import terminal
+
+RUN = "run"
+_JUDGED = (Exit.PASS, Exit.FAIL, Exit.INCONCLUSIVE)
 
 
 class ChaosFailure(Exception):
-    """The run did not pass. Its text is what the person reads."""
+    """What was expected did not hold. Its text is what the person reads."""
+
+
+def groups() -> dict[str, str]:
+    """The groups of expectations by the verifier that answers for each: `no_loss` for `loss`."""
+    verifiers = sorted(path.stem for path in bundled("verifiers").glob("*.py") if not path.stem.startswith("_"))
+    return {verifier: verifier.removeprefix("no_") for verifier in verifiers}
 
 
 class ChaosFile(pytest.File):
-    """A `*.chaos.yaml` file: one experiment, one test."""
+    """A `*.chaos.yaml` file, or one that --chaos-files names: one experiment."""
 
-    def collect(self) -> Iterator[pytest.Item]:
+    def collect(self) -> Iterator[pytest.Collector]:
         """Read the experiment, so that a mistake in it is told before anything is broken."""
         profile = str(self.config.getoption("--chaos-profile"))
         try:
             experiment = load(str(self.path), forms(), profile=profile)
         except ChaosdError as error:
             raise self.CollectError(str(error)) from None
-        yield ChaosItem.from_parent(self, name=experiment.name)
+        yield ChaosExperiment.from_parent(self, name=experiment.name)
+
+
+class ChaosExperiment(pytest.Collector):
+    """One experiment, run once on the session's testbed."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._outcome: Outcome | None = None
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """The run, and each group of expectations."""
+        yield RunItem.from_parent(self, name=RUN)
+        for verifier, group in groups().items():
+            yield GroupItem.from_parent(self, name=group, verifier=verifier)
+
+    def outcome(self, item: pytest.Item) -> Outcome:
+        """How it ended; the first item that asks has it run, and shows what happened meanwhile."""
+        if self._outcome is None:
+            told: list[str] = []
+            try:
+                ending = bench_of(self.config).run(str(self.path), lambda event: tell(told, event), once=self.nodeid)
+            finally:
+                item.add_report_section("call", "chaosd", "\n".join(told))
+            self._outcome = Outcome.of(ending)
+        return self._outcome
 
 
 class ChaosItem(pytest.Item):
-    """One experiment, run on the session's testbed."""
+    """What the items of an experiment have in common."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.add_marker("chaos")
-        self._told: list[str] = []
 
     def runtest(self) -> None:
-        """Run and judge it. Raises ChaosFailure; skips instead when it is INCONCLUSIVE and the options say so."""
-        try:
-            ending = bench_of(self.config).run(self.path, self._on_event)
-        except ChaosdError as error:
-            raise ChaosFailure(str(error)) from None
-        finally:
-            self.add_report_section("call", "chaosd", "\n".join(self._told))
-        self.user_properties.append(("chaosd_verdict", ending.verdict or "none"))
-        self.user_properties.append(("chaosd_run_dir", str(ending.run_dir or "")))
-        if ending.exit is Exit.PASS:
-            return
-        if ending.exit is Exit.INCONCLUSIVE and self.config.getoption("--chaos-inconclusive") == "skip":
-            text = f"INCONCLUSIVE: {', '.join(ending.reasons)} (run directory {ending.run_dir})"
+        """Have the experiment run, if it was not, and look at this item's part of what came out."""
+        outcome = self.experiment.outcome(self)
+        self.user_properties.extend((f"chaosd_{name}", value) for name, value in outcome.properties().items())
+        self.check(outcome)
+
+    def check(self, outcome: Outcome) -> None:
+        """Raise for what is not as it must be."""
+        raise NotImplementedError
+
+    @property
+    def experiment(self) -> ChaosExperiment:
+        """The experiment that it belongs to."""
+        if not isinstance(self.parent, ChaosExperiment):
+            raise TypeError(f"{self.nodeid} stands under {self.parent!r}")
+        return self.parent
+
+    def inconclusive(self, reasons: str, story: str, outcome: Outcome) -> None:
+        """Skip or fail, as the options say. Raises one of both."""
+        if self.config.getoption("--chaos-inconclusive") == "skip":
+            text = f"INCONCLUSIVE: {reasons} (run directory {outcome.ending.run_dir})"
             raise pytest.skip.Exception(text, _use_item_location=True)
-        raise ChaosFailure(_summary(ending))
+        raise ChaosFailure(story)
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """What went wrong in the run, without a traceback through chaosd."""
-        if isinstance(excinfo.value, ChaosFailure):
+        if isinstance(excinfo.value, ChaosFailure | ChaosdError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Where it stands, and what it is called."""
-        return self.path, 0, f"chaos experiment {self.name}"
-
-    def _on_event(self, event: dict[str, Any]) -> None:
-        match event["event"]:
-            case "run":
-                self._told.append(f"run {event['run_id']} in {event['run_dir']}")
-            case "phase":
-                self._told.append(f"-- {event['name']}: {event['text']}")
-            case "fault":
-                self._told.append(f"!! {event['fault']} on {event['on']} {event['state']} {event['text']}".rstrip())
-            case "note":
-                self._told.append(f"   {event['text']}")
+        return self.path, 0, f"chaos experiment {self.experiment.name}: {self.name}"
 
 
-def _summary(ending: Ending) -> str:
-    """Verdict, reasons and where the report is; for a run without a verdict what stopped it."""
-    lines = []
-    if ending.verdict and ending.run_dir is not None:
-        out = io.StringIO()
-        try:
-            terminal.show(ending.run_dir, out)
-        except ChaosdError as error:
-            lines += [f"{ending.verdict}: {', '.join(ending.reasons)}", str(error)]
-        lines.append(out.getvalue().strip())
-    if ending.error:
-        lines.append(ending.error)
-        if ending.remedy:
-            lines.append(f"  remedy: {ending.remedy}")
-    if ending.run_dir is not None:
-        lines.append(f"run directory: {ending.run_dir}")
-    lines.append(f"exit code {int(ending.exit)} ({ending.exit.name.lower()})")
-    return "\n".join(filter(None, lines))
+class RunItem(ChaosItem):
+    """The run itself: it took place, was healed and judged, and nothing of it puts every answer in doubt.
+
+    Passes with exit code 0, and where the only trouble is one that an item of this experiment shows.
+    """
+
+    def check(self, outcome: Outcome) -> None:
+        """Raises ChaosFailure; skips when the run is INCONCLUSIVE and the options say so."""
+        code = outcome.ending.exit
+        if code is Exit.PASS:
+            return
+        shown = code in _JUDGED and not outcome.run_reasons() and outcome.troubled(groups())
+        if shown and not outcome.wrongly_known():
+            return
+        if code is Exit.INCONCLUSIVE:
+            self.inconclusive(", ".join(outcome.ending.reasons), outcome.summary(), outcome)
+        raise ChaosFailure(outcome.summary())
+
+
+class GroupItem(ChaosItem):
+    """One group of expectations: what its verifier said."""
+
+    def __init__(self, *, verifier: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._verifier = verifier
+
+    def check(self, outcome: Outcome) -> None:
+        """Raises ChaosFailure; xfails where the failure is a documented one."""
+        told = outcome.verifier(self._verifier)
+        self.user_properties.append(("chaosd_expectation", told.verdict if told else "none"))
+        if told is None or outcome.ending.exit not in _JUDGED:
+            raise ChaosFailure(outcome.unanswered(self._verifier))
+        if told.verdict == "PASS":
+            return
+        if outcome.ending.exit is Exit.PASS:
+            pytest.xfail(outcome.known())
+        story = outcome.story(told)
+        if told.verdict == "INCONCLUSIVE":
+            self.inconclusive(", ".join(told.reasons), story, outcome)
+        raise ChaosFailure(story)
+
+
+def tell(told: list[str], event: dict[str, Any]) -> None:
+    """Add what a person wants to read of an event of the conductor."""
+    match event["event"]:
+        case "run":
+            told.append(f"run {event['run_id']} in {event['run_dir']}")
+        case "phase":
+            told.append(f"-- {event['name']}: {event['text']}")
+        case "fault":
+            told.append(f"!! {event['fault']} on {event['on']} {event['state']} {event['text']}".rstrip())
+        case "note":
+            told.append(f"   {event['text']}")

@@ -25,9 +25,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--chaos-seed", type=int, help="repeat runs: same traffic, same chances")
     group.addoption("--chaos-runs-dir", help="where run directories go (default: CHAOSD_RUNS, or runs/ in the rootdir)")
+    group.addoption("--chaos-report-dir", help="also copy each run's report there: HTML, Markdown, JSON, JUnit")
     group.addoption(
         "--chaos-stack", choices=("embedded", "external"), default="embedded", help="the real parts (default: embedded)"
     )
+    group.addoption(
+        "--chaos-files",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="collect these files as experiments too (again for more): experiments/*.yaml",
+    )
+    group.addoption(
+        "--chaos-timeout-scale",
+        type=_scale,
+        default=1.0,
+        metavar="FACTOR",
+        help="wait longer on a slow machine; the limits that are judged stay (default: 1)",
+    )
+
+
+def _scale(text: str) -> float:
+    factor = float(text)
+    if not 0 < factor <= 100:
+        raise ValueError(text)
+    return factor
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect experiments."""
     if not file_path.name.endswith(SUFFIX):
-        return None
+        patterns = parent.config.getoption("--chaos-files")
+        if not any(file_path.match(pattern) for pattern in patterns):
+            return None
     from chaosd.pytest_plugin.items import ChaosFile
 
     return ChaosFile.from_parent(parent, path=file_path)

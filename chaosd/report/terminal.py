@@ -13,11 +13,13 @@ from rich.text import Text
 from chaosd.report import telling
 from chaosd.report.model import Picture, Report, Verifier, decode
 from chaosd.report.telling import printable
+from chaosd.report.words import explain
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 _MOODS = {"good": "green", "bad": "bold red", "doubtful": "yellow"}
 _REASONS_MAX = 12
 _ENTRIES_MAX = 12
+_WITNESSES_MAX = 2
 
 
 def render(report: Report, picture: Picture) -> str:
@@ -35,6 +37,15 @@ def show(run_dir: Path, out: TextIO | None = None) -> None:
     path = run_dir / "verdict.json"
     report = decode(path.read_bytes() if path.is_file() else b"", str(path))
     _print(report, Console(file=out, highlight=False), run_dir)
+
+
+def verifier(report: Report, one: Verifier, run_dir: Path | None) -> str:
+    """What one verifier said, as plain text: anomalies, the stories of its first witnesses, how to repeat the run."""
+    out = io.StringIO()
+    console = Console(file=out, color_system=None, force_terminal=False, width=200)
+    for line in _about(report, one, run_dir):
+        console.print(line, soft_wrap=True, highlight=False)
+    return out.getvalue().strip("\n")
 
 
 def _print(report: Report, console: Console, run_dir: Path | None = None) -> None:
@@ -76,6 +87,23 @@ def _lines(report: Report, run_dir: Path | None) -> Iterator[Text]:
     yield from _places(report, run_dir)
 
 
+def _about(report: Report, one: Verifier, run_dir: Path | None) -> Iterator[Text]:
+    yield _line(f"{one.verdict}  {one.name}: {telling.why(one)}  –  {report.title or report.experiment}")
+    for name, count in sorted(one.counts.items()):
+        if count:
+            yield _line(f"  {count:,} × {name}  {explain(name)}")
+    if one.name == "recovery":
+        for episode in report.recovery:
+            limit = telling.duration(episode.limit_ms)
+            yield _line(f"  {episode.verdict}  {episode.fault}: {telling.interval(episode)} of {limit} allowed")
+    for number in range(min(len(one.witnesses), _WITNESSES_MAX)):
+        yield from _witness(one, number)
+    if len(one.witnesses) > _WITNESSES_MAX:
+        yield _line(f"  … and {len(one.witnesses) - _WITNESSES_MAX} more witnesses in the report")
+    yield Text("")
+    yield from _places(report, run_dir)
+
+
 def _reason(report: Report, reason: telling.Reason) -> Text:
     count = f"{reason.count:,} × " if reason.count else ""
     about = f" – {reason.about}" if reason.about else ""
@@ -84,9 +112,9 @@ def _reason(report: Report, reason: telling.Reason) -> Text:
     return _line("  ", (f"{count}{reason.code}", _STYLES.get(report.verdict, "")), f"  {meaning}{about}{by}")
 
 
-def _witness(verifier: Verifier) -> Iterator[Text]:
-    """The story of the first witness: where it ended is where to look."""
-    one = verifier.witnesses[0]
+def _witness(verifier: Verifier, number: int = 0) -> Iterator[Text]:
+    """The story of a witness, by default of the first: where it ended is where to look."""
+    one = verifier.witnesses[number]
     who = f"stream {one.stream}, envelope {one.seq}" if one.stream >= 0 else "a record without identity"
     yield Text("")
     yield _line((f"  {one.anomaly}", "bold"), f"  {' · '.join(filter(None, (who, one.detail, one.hop)))}")

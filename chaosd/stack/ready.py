@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chaosd.kernel.clock import SystemClock
 from chaosd.kernel.errors import StackError
-from chaosd.process import sockets, spawn
+from chaosd.process import patience, sockets, spawn
 from chaosd.stack import ports
 from chaosd.stack.part import NotReady, Part
 
@@ -58,6 +58,7 @@ async def until_ready(
     Raises Died when the process ends, StackError when `limit_s` passes or a foreign process owns the port.
     """
     low_ns = _clock.now_ns()
+    limit_s *= patience.scale()
     deadline_ns = low_ns + int(limit_s * 1e9)
     why: Exception | None = None
     while True:

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from chaosd.kernel.clock import SECOND, Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError, nearest
-from chaosd.process import spawn
+from chaosd.process import patience, spawn
 from chaosd.stack.handle import Addresses, Endpoints
 from chaosd.target.progress import group_state, open_admin
 
@@ -98,6 +98,7 @@ async def wait_ready(
     """
     clock, log = clock or SystemClock(), Path(recipe.log)
     low_ns = clock.now_ns()
+    timeout_s *= patience.scale()
     deadline_ns = low_ns + round(timeout_s * SECOND)
     admin: AIOKafkaAdminClient | None = None
     waits_for = "its ready line"

@@ -18,24 +18,24 @@ EXPERIMENT = """\
 chaosd: 1
 title: Redis answers late for a moment
 target: reference
-traffic: {rate: 100/s, streams: 2}
+traffic: {rate: 500/s, streams: 4}
+phases: {warmup: 300ms, baseline: 2s, hold: 1s}
 timeline:
-  - {at: 0s, for: 3s, fault: latency, on: redis, latency: 150ms}
+  - {at: 0s, for: 2s, fault: latency, on: redis, latency: 150ms}
 expect:
   recovery: {within: 2s, from: heal}
 """
 TESTS = """\
 import asyncio
-import os
-from pathlib import Path
+import time
 
 import asyncpg
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 
 def test_the_testbed_is_up_and_guarded(chaos_testbed):
     assert chaos_testbed.directory.is_dir()
-    assert chaos_testbed.directory.name == f"pytest-main-{os.getpid()}"
     assert chaos_testbed.endpoints.direct.redis != chaos_testbed.endpoints.proxied.redis
     assert chaos_testbed.redis_url == f"redis://{chaos_testbed.endpoints.proxied.redis}/0"
 
@@ -57,6 +57,73 @@ def test_kafka_postgres_and_toxiproxy_answer(chaos_testbed):
         assert "redis" in await chaos_testbed.toxiproxy.list()
 
     asyncio.run(ask())
+
+
+def test_an_envelope_through_a_topic_of_its_own(chaos_kafka, chaos_envelopes):
+    topic = chaos_kafka.topic("ticks", partitions=2)
+    sent = [chaos_envelopes.wire(one) for one in chaos_envelopes.ticks(3)]
+    places = [chaos_kafka.send(topic, one, key=b"k", headers=[("h", b"1")]) for one in sent]
+    assert [offset for _, offset in places] == [0, 1, 2]
+    read = chaos_kafka.read(topic, 3)
+    assert [one.value for one in read] == sent
+    assert (read[0].key, read[0].headers) == (b"k", (("h", b"1"),))
+
+
+def test_a_schema_of_its_own(chaos_postgres):
+    chaos_postgres.execute("CREATE TABLE t (n int)")
+    chaos_postgres.execute("INSERT INTO t VALUES ($1)", 7)
+    assert chaos_postgres.fetch("SELECT n FROM t") == [{"n": 7}]
+
+
+def ping_ms(testbed):
+    with testbed.redis(decode=True) as client:
+        client.ping()
+        began = time.monotonic()
+        client.ping()
+        return 1000 * (time.monotonic() - began)
+
+
+def test_a_fault_is_in_force_in_its_block_only(chaos_fault, chaos_testbed):
+    with chaos_fault.latency("redis", latency_ms=300):
+        assert ping_ms(chaos_testbed) >= 300
+    assert not asyncio.run(chaos_testbed.toxiproxy.list())["redis"].toxics
+
+
+def test_a_fault_ends_with_an_error_and_with_a_cancellation(chaos_fault, chaos_testbed):
+    async def hurt():
+        async with chaos_fault.latency("redis", latency_ms=300), chaos_fault.down("postgres"):
+            assert ping_ms(chaos_testbed) >= 300
+            await asyncio.sleep(60)
+
+    async def cut():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await hurt()
+
+    asyncio.run(cut())
+    with pytest.raises(ZeroDivisionError), chaos_fault.kill("redis"):
+        1 / 0
+    proxies = asyncio.run(chaos_testbed.toxiproxy.list())
+    assert all(one.enabled and not one.toxics for one in proxies.values())
+    ping_ms(chaos_testbed)
+
+
+def test_what_a_test_leaves_on_toxiproxy(chaos_toxiproxy):
+    asyncio.run(chaos_toxiproxy.add_toxic("redis", "own", "latency", "downstream", {"latency": 1, "jitter": 0}))
+    asyncio.run(chaos_toxiproxy.set_enabled("postgres", False))
+
+
+def test_is_cleared_after_it(chaos_toxiproxy):
+    proxies = asyncio.run(chaos_toxiproxy.list())
+    assert all(one.enabled and not one.toxics for one in proxies.values())
+"""
+LONG = """\
+import time
+
+
+def test_hurts_for_long(chaos_fault):
+    with chaos_fault.latency("redis", latency_ms=100):
+        time.sleep(120)
 """
 
 
@@ -133,23 +200,25 @@ def suite(tmp_path):
 
 
 @pytest.mark.slow
-def test_experiment_and_fixtures_share_one_testbed_that_is_gone_afterwards(suite):
+def test_two_workers_run_an_experiment_once_and_the_fixtures_on_testbeds_that_are_gone_afterwards(suite):
     (suite.folder / "redis-late.chaos.yaml").write_text(EXPERIMENT, encoding="utf-8")
     (suite.folder / "test_parts.py").write_text(TESTS, encoding="utf-8")
-    code = suite.begin("--chaos-inconclusive=skip", "--chaos-seed=1").wait(300)
+    options = ("--chaos-inconclusive=skip", "--chaos-seed=1", "--chaos-report-dir=reports", "-n2")
+    code = suite.begin(*options).wait(400)
     assert code == 0, suite.said()
     cases = {case.get("name"): case for case in ET.parse(suite.folder / "junit.xml").iter("testcase")}
-    assert set(cases) == {
-        "redis-late",
-        "test_the_testbed_is_up_and_guarded",
-        "test_redis_replies_as_bytes_and_as_text[bytes]",
-        "test_redis_replies_as_bytes_and_as_text[text]",
-        "test_kafka_postgres_and_toxiproxy_answer",
+    assert {"run", "loss", "recovery", "test_redis_replies_as_bytes_and_as_text[text]"} <= set(cases)
+    facts = [
+        {entry.get("name"): entry.get("value") for entry in cases[name].iter("property")} for name in ("run", "loss")
+    ]
+    assert facts[0]["chaosd_run_dir"] == facts[1]["chaosd_run_dir"]
+    run_dir = Path(facts[0]["chaosd_run_dir"])
+    assert facts[0]["chaosd_verdict"] in ("PASS", "INCONCLUSIVE")
+    assert (run_dir / "report.html").is_file()
+    assert [path for path in (suite.folder / "runs").iterdir() if path.is_dir()] == [run_dir]
+    assert {"report.html", "report.md", "junit.xml"} <= {
+        path.name for path in (suite.folder / "reports" / run_dir.name).iterdir()
     }
-    facts = {entry.get("name"): entry.get("value") for entry in cases["redis-late"].iter("property")}
-    assert facts["chaosd_verdict"] in ("PASS", "INCONCLUSIVE")
-    assert (Path(facts["chaosd_run_dir"]) / "report.html").is_file()
-    assert Path(facts["chaosd_run_dir"]).parent == suite.folder / "runs"
     assert suite.testbeds() == suite.leases() == []
     assert until(lambda: not suite.processes(), 10, "no process is left") is True
 
@@ -166,9 +235,18 @@ def test_an_interrupted_suite_heals_before_it_ends(suite):
     assert until(lambda: not suite.processes(), 10, "no process is left") is True
 
 
-@pytest.mark.slow
-def test_a_killed_suite_leaves_nothing(suite):
-    (suite.folder / "redis-late.chaos.yaml").write_text(EXPERIMENT, encoding="utf-8")
+def test_an_interrupted_block_with_a_fault_heals_before_the_session_ends(suite):
+    (suite.folder / "test_long.py").write_text(LONG, encoding="utf-8")
+    running = suite.begin()
+    until(suite.leases, 120, "the fault is injected")
+    running.send_signal(signal.SIGINT)
+    until(lambda: not suite.leases(), 30, "the fault is undone")
+    assert running.wait(120) == 2, suite.said()
+    assert suite.testbeds() == []
+
+
+def test_a_suite_that_is_killed_in_a_block_with_a_fault_leaves_nothing(suite):
+    (suite.folder / "test_long.py").write_text(LONG, encoding="utf-8")
     running = suite.begin()
     until(suite.leases, 120, "the fault is injected")
     running.kill()
