@@ -40,6 +40,7 @@ COMMANDS = (
     Command("heal", "chaosd.cli.heal", "undo what earlier runs left broken"),
     Command("halt", "chaosd.cli.halt", "the kill switch: all runs heal and end, none begins"),
     Command("resume", "chaosd.cli.resume", "let runs begin again after halt"),
+    Command("selftest", "chaosd.cli.selftest", "see whether the judge finds every mistake of pipelines made to fail"),
     Command("daemon", "chaosd.cli.daemon", "run experiments on schedule, with HTTP and metrics"),
     Command("schema", "chaosd.cli.schema", "print JSON Schema for the files people write"),
 )

@@ -16,9 +16,13 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def list_(
     everything: Annotated[bool, typer.Option("--all", help="Also the lab: experiments that must not PASS.")] = False,
+    targets: Annotated[bool, typer.Option("--targets", help="The pipelines that chaosd ships instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
     """List the bundled experiments; `chaosd run NAME` carries one out, `chaosd plan NAME` says what it would do."""
+    if targets:
+        _targets(as_json=as_json)
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -44,6 +48,18 @@ def list_(
         console.print(
             "\n`chaosd list --all` shows the lab too: experiments that demonstrate what is not PASS.", style="dim"
         )
+
+
+def _targets(*, as_json: bool) -> None:
+    from chaosd.target.table import TARGETS
+
+    if as_json:
+        print(json.dumps([{"name": target.name, "about": target.about} for target in TARGETS], indent=2))
+        return
+    width = max(len(target.name) for target in TARGETS)
+    for target in TARGETS:
+        print(f"{target.name:<{width}}  {target.about}")
+    print("\n`chaosd run NAME --target TARGET` runs an experiment on one; all but `reference` are broken on purpose.")
 
 
 def _brief(one: Experiment) -> dict[str, object]:

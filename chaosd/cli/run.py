@@ -20,6 +20,7 @@ _STACKS = ("embedded", "external")
 
 def run(
     names: Annotated[list[str], typer.Argument(metavar="[experiment] NAME|PATH…", help="bundled names or YAML files")],
+    target: Annotated[str | None, typer.Option(help="another pipeline than theirs: `chaosd list --targets`")] = None,
     profile: Annotated[str, typer.Option(help="standard: as defined; quick: shorter phases, said so")] = "standard",
     seed: Annotated[int | None, typer.Option(help="repeat a run: same traffic, same chances")] = None,
     stack: Annotated[str, typer.Option(help="embedded (own processes) or external (already there)")] = "embedded",
@@ -41,11 +42,12 @@ def run(
     from chaosd.conductor.client import RunRequest
     from chaosd.kernel.errors import Exit, worst
 
-    experiments = _load(names, profile, stack)
+    experiments = _load(names, profile, stack, target)
     ended: list[Ended] = []
     for name, experiment in experiments:
         request = RunRequest(
             experiment=name,
+            target=target,
             seed=seed,
             profile=profile,
             runs_dir=runs_dir,
@@ -66,11 +68,12 @@ def run(
     return int(worst(one.code for one in ended))
 
 
-def _load(names: Sequence[str], profile: str, stack: str) -> list[tuple[str, Experiment]]:
+def _load(names: Sequence[str], profile: str, stack: str, target: str | None) -> list[tuple[str, Experiment]]:
     """Read every experiment before anything starts: a mistake in the last one must not cost the run of the first."""
     from chaosd.experiment.parse import load
     from chaosd.faults.table import forms
     from chaosd.kernel.errors import UsageError, nearest
+    from chaosd.target.launch import checked
 
     if names and names[0] == "experiment":
         names = names[1:]
@@ -80,6 +83,8 @@ def _load(names: Sequence[str], profile: str, stack: str) -> list[tuple[str, Exp
         near = nearest(stack, _STACKS)
         hint = f"did you mean {near!r}?" if near else f"one of: {', '.join(_STACKS)}"
         raise UsageError(f"there is no stack {stack!r}", remedy=hint)
+    if target is not None:
+        checked(target)
     known = forms()
     return [(name, load(name, known, profile=profile)) for name in names]
 

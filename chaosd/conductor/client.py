@@ -19,13 +19,15 @@ _END_DEADLINE_S = 120.0
 class RunRequest:
     """What one run is to be.
 
-    `experiment` is a path or the name of a bundled experiment, `stack` a provider (`stack_file`: a file whose section
+    `experiment` is a path or the name of a bundled experiment, `target` a pipeline to run it on instead of its own,
+    `stack` a provider (`stack_file`: a file whose section
     `stack` says which and where, `allow_hosts`: what of it may be broken although it is not this machine), `testbed`
     the name of a kept testbed to use (made when it is not there; None: an own one for this run), `keep` leaves it up
     afterwards, `owner_pid` is the process whose death ends a kept testbed (None: it stays until `chaosd stack down`).
     """
 
     experiment: str
+    target: str | None = None
     seed: int | None = None
     profile: str = "standard"
     runs_dir: str = "runs"

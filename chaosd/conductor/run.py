@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from chaosd.conductor.ticker import tick
 from chaosd.conductor.traffic import Schedule
 from chaosd.envelope.identity import RUN_TAG_BITS
 from chaosd.experiment.parse import load
+from chaosd.experiment.spec import Experiment
 from chaosd.faults.table import forms
 from chaosd.healing.halt import refuse_when_halted
 from chaosd.healing.leases import Leases
@@ -35,6 +36,7 @@ from chaosd.kernel.clock import MS, SECOND, Clock, boot_id
 from chaosd.kernel.errors import ChaosdError, Exit, HealError, JournalError, RunAborted
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
+from chaosd.target.launch import checked
 from chaosd.testbed.testbed import PARTS, PROCESSES
 
 _ABORTED_DRAIN_NS = 5 * SECOND
@@ -48,7 +50,7 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
     broken. Whatever ends a run early is in its journal, and the judge has the last word on what it proves.
     """
     refuse_when_halted()
-    experiment = load(request.experiment, forms(), profile=request.profile)
+    experiment = _experiment(request)
     wanted(request)  # what cannot be is refused before there is a run directory to mistake for a run
     run_id = new_run_id(clock, experiment.name)
     run_dir = Path(request.runs_dir).absolute() / run_id
@@ -85,6 +87,15 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
         judging = asyncio.create_task(_judge(run_dir, emit), name="judge")
         stack.push_async_callback(asyncio.wait, {judging})
     return run.conclude(await judging)
+
+
+def _experiment(request: RunRequest) -> Experiment:
+    """The experiment of a request, on another target where it asks for one. Raises UsageError."""
+    experiment = load(request.experiment, forms(), profile=request.profile)
+    if request.target is None:
+        return experiment
+    # What is known of the experiment's own target says nothing about another.
+    return replace(experiment, target=checked(request.target).name, known=None)
 
 
 class _Run:
@@ -207,7 +218,8 @@ def _replay(request: RunRequest, seed: int) -> str:
     stack = "" if request.stack == "embedded" else f" --stack {request.stack}"
     if request.stack_file is not None:
         stack = "".join([f" --stack-file {request.stack_file}", *(f" --allow-host {x}" for x in request.allow_hosts)])
-    return f"chaosd run experiment {request.experiment} --seed {seed}{profile}{stack}"
+    target = f" --target {request.target}" if request.target else ""
+    return f"chaosd run experiment {request.experiment}{target} --seed {seed}{profile}{stack}"
 
 
 def _configs(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -90,7 +90,7 @@ def find(given: str) -> Path:
 def all_bundled() -> dict[str, Path]:
     """The bundled experiments by name. Those in `lab/` demonstrate what is not PASS."""
     root = bundled("experiments")
-    return {path.stem: path for path in sorted(root.rglob("*" + SUFFIX), key=lambda path: (in_lab(path), path.stem))}
+    return {path.stem: path for folder in (root, root / LAB) for path in sorted(folder.glob("*" + SUFFIX))}
 
 
 def in_lab(path: Path) -> bool:

@@ -17,15 +17,9 @@ from chaosd.kernel.errors import StackError, UsageError, nearest
 from chaosd.process import patience, spawn
 from chaosd.stack.handle import Addresses, Endpoints
 from chaosd.target.progress import group_state, open_admin
+from chaosd.target.table import TARGETS, Target
 
-_MODULES = {
-    "reference": "chaosd.target.reference",
-    "auto_commit": "chaosd.target.mutants.auto_commit",
-    "drops_poison": "chaosd.target.mutants.drops_poison",
-    "slow_reconnect": "chaosd.target.mutants.slow_reconnect",
-    "without_postgres": "chaosd.target.mutants.without_postgres",
-    "wrong_error_type": "chaosd.target.mutants.wrong_error_type",
-}
+_BY_NAME = {target.name: target for target in TARGETS}
 # What a Python program needs of the environment of its starter; everything else would make runs differ.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 _LOOK_EVERY_S = 0.02
@@ -34,12 +28,21 @@ _LOG_LINES = 15
 
 def names() -> tuple[str, ...]:
     """The targets that chaosd ships: the reference pipeline first, then its mutants."""
-    return tuple(_MODULES)
+    return tuple(_BY_NAME)
+
+
+def checked(target: str) -> Target:
+    """The target of that name. Raises UsageError, with the nearest name, when there is none."""
+    if target not in _BY_NAME:
+        near = nearest(target, _BY_NAME)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise UsageError(f"there is no target {target!r}{hint}", remedy=f"one of: {', '.join(_BY_NAME)}")
+    return _BY_NAME[target]
 
 
 def source(target: str) -> Path:
     """The folder or the file with the target's own code, for the preflight. Raises UsageError for an unknown name."""
-    place = Path(__file__).resolve().parent.joinpath(*_module(target).split(".")[2:])
+    place = Path(__file__).resolve().parent.joinpath(*checked(target).module.split(".")[2:])
     return place if place.is_dir() else place.with_suffix(".py")
 
 
@@ -51,7 +54,7 @@ def recipe(
     `topics`: the topic's name by role (`input`, `output`, `dlq`). `instance`: the static member id in `group`.
     Raises UsageError for a name that is not in `names()`.
     """
-    module = _module(target)
+    module = checked(target).module
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env |= _addresses(endpoints.proxied)
     env |= {
@@ -63,14 +66,6 @@ def recipe(
         "PYTHONUNBUFFERED": "1",
     }
     return spawn.Recipe(argv=(sys.executable, "-m", module), env=env, cwd=str(log.parent), log=str(log))
-
-
-def _module(target: str) -> str:
-    if target not in _MODULES:
-        near = nearest(target, _MODULES)
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise UsageError(f"there is no target {target!r}{hint}", remedy=f"one of: {', '.join(_MODULES)}")
-    return _MODULES[target]
 
 
 def _addresses(proxied: Addresses) -> dict[str, str]:

@@ -209,6 +209,9 @@ def _meta(name: str, value: object):
         (lambda e: e["data"]["original_message"].update(key=None), Deviation.PAYLOAD),
         (_meta("original_topic", "other"), Deviation.COORDINATES),
         (_meta("original_offset", -1), Deviation.COORDINATES),
+        (lambda e: e["data"].update(dlq_metadata={}), Deviation.COORDINATES),
+        (lambda e: e["data"].update(failure_info={}), Deviation.ERROR_TYPE),
+        (lambda e: e["data"]["original_message"].pop("value"), Deviation.PAYLOAD),
     ],
 )
 def test_each_way_to_spoil_a_dead_letter_is_noticed(change, deviation):

@@ -11,21 +11,21 @@ from chaosd.envelope.dialects.letter import DeadLetter, Dialect, Headers
 
 
 class _Metadata(msgspec.Struct):
-    original_topic: str
-    original_partition: int
-    original_offset: int
+    original_topic: str = ""
+    original_partition: int = -1
+    original_offset: int = -1
 
 
 class _Failure(msgspec.Struct):
-    error_type: str
+    error_type: str = ""
     error_class: str = ""
     error_message: str = ""
 
 
 class _Original(msgspec.Struct):
-    key: str | None
-    value: str | None
-    headers: dict[str, str | None]
+    key: str | None = None
+    value: str | None = None
+    headers: dict[str, str | None] = {}
 
 
 class _Replay(msgspec.Struct):
@@ -33,6 +33,8 @@ class _Replay(msgspec.Struct):
 
 
 class _Data(msgspec.Struct):
+    """What is left out does not make a letter unreadable: its other parts may say which envelope it is about."""
+
     dlq_metadata: _Metadata
     failure_info: _Failure
     original_message: _Original
@@ -41,7 +43,10 @@ class _Data(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter as it was read: its envelope, the coordinates it claims, the error it names, what it carries."""
+    """A dead letter as it was read: its envelope, the coordinates it claims, the error it names, what it carries.
+
+    What it does not say is "" or -1, which is right nowhere.
+    """
 
     envelope: wire.WireEnvelope
     topic: str

@@ -23,5 +23,7 @@ class AutoCommit(Pipeline):
         await self.process(batch.records)
 
 
+BUILD = Build(pipeline=AutoCommit)
+
 if __name__ == "__main__":
-    sys.exit(main(Build(pipeline=AutoCommit)))
+    sys.exit(main(BUILD))

@@ -20,5 +20,7 @@ class DropsPoison(Pipeline):
         return None if work is None or isinstance(work.result, Unprocessable) else work
 
 
+BUILD = Build(pipeline=DropsPoison)
+
 if __name__ == "__main__":
-    sys.exit(main(Build(pipeline=DropsPoison)))
+    sys.exit(main(BUILD))

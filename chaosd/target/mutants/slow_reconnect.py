@@ -7,5 +7,7 @@ import sys
 from chaosd.target.reference.app import Build, main
 from chaosd.target.reference.retry import Backoff
 
+BUILD = Build(backoff=Backoff(first_s=8.0, cap_s=8.0))
+
 if __name__ == "__main__":
-    sys.exit(main(Build(backoff=Backoff(first_s=8.0, cap_s=8.0))))
+    sys.exit(main(BUILD))

@@ -25,5 +25,7 @@ class NoStore:
         """There is nothing to give up."""
 
 
+BUILD = Build(store=NoStore)
+
 if __name__ == "__main__":
-    sys.exit(main(Build(store=NoStore)))
+    sys.exit(main(BUILD))

@@ -15,5 +15,7 @@ class WrongErrorType(DeadLetters):
     error_type = ErrorType.TRANSIENT
 
 
+BUILD = Build(dead_letters=WrongErrorType)
+
 if __name__ == "__main__":
-    sys.exit(main(Build(dead_letters=WrongErrorType)))
+    sys.exit(main(BUILD))

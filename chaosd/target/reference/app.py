@@ -30,20 +30,24 @@ class Build:
     """What the pipeline is built of; a mutant replaces one of these."""
 
     pipeline: type[Pipeline] = Pipeline
+    source: type[Source] = Source
+    dedup: type[Dedup] = Dedup
     store: Callable[[str, Retry], TickStore] = PostgresStore
+    outbox: type[Outbox] = Outbox
     dead_letters: type[DeadLetters] = DeadLetters
+    retry: type[Retry] = Retry
     backoff: Backoff = field(default_factory=Backoff)
 
 
 def assemble(settings: Settings, build: Build, noise: Noise) -> Pipeline:
     """A pipeline that is not connected yet. Must be called in a running event loop."""
-    retry = Retry(noise, build.backoff)
+    retry = build.retry(noise, build.backoff)
     return build.pipeline(
         Parts(
-            source=Source(settings, retry, noise),
-            dedup=Dedup(settings.redis_url, settings.group, retry),
+            source=build.source(settings, retry, noise),
+            dedup=build.dedup(settings.redis_url, settings.group, retry),
             store=build.store(settings.database_url, retry),
-            outbox=Outbox(settings.kafka_bootstrap, retry),
+            outbox=build.outbox(settings.kafka_bootstrap, retry),
             dead_letters=build.dead_letters(settings.dlq_topic),
             output_topic=settings.output_topic,
             state=RiskStateManager(),

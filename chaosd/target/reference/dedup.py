@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from chaosd.target.reference.retry import Retry
 
-_TRANSIENT = (RedisError, OSError, TimeoutError)
+TRANSIENT = (RedisError, OSError, TimeoutError)
 _ANSWER_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = 1.0
 # Longer than any outage after which Kafka may deliver a record again.
@@ -44,7 +44,7 @@ class Dedup:
         async def read() -> list[bytes | str | None]:
             return await self._redis.mget(keys)
 
-        return [mark is not None for mark in await self._retry.until_done("redis.mget", read, _TRANSIENT)]
+        return [mark is not None for mark in await self._retry.until_done("redis.mget", read, TRANSIENT)]
 
     async def mark(self, names: Sequence[str]) -> None:
         """Mark the names as finished, for `MARK_TTL_S`."""
@@ -57,7 +57,7 @@ class Dedup:
                     commands.execute_command("SET", self._prefix + name, b"1", "EX", MARK_TTL_S)
                 await commands.execute()
 
-        await self._retry.until_done("redis.set", write, _TRANSIENT)
+        await self._retry.until_done("redis.set", write, TRANSIENT)
 
     async def close(self) -> None:
         """Close the connections."""

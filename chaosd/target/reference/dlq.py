@@ -55,28 +55,8 @@ class DeadLetters:
             value = self._encode(record, cut, record.value[:_KEPT_OF_A_GIANT_BYTES])
         return Message(self._topic, record.key, value)
 
-    def _encode(self, record: ConsumerRecord, why: Unprocessable, value: bytes | None) -> bytes:
-        origin = read_origin(record.value)
-        own = uuid.uuid5(_NAMESPACE, f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}")
-        now = datetime.now(UTC)
-        return wire.encode(
-            wire.WireEnvelope(
-                id=identity.child(origin.id, EventType.SYSTEM_ERROR) if origin.id else own,
-                correlation_id=origin.correlation_id or own,
-                causation_id=origin.id,
-                trace_id=origin.trace_id or own,
-                parent_trace_id=origin.id,
-                broker=origin.broker,
-                type=EventType.SYSTEM_ERROR,
-                ts=now,
-                key=as_text(record.key) or "",
-                source=SOURCE,
-                version=1,
-                data=self._data(record, why, value, now),
-            )
-        )
-
-    def _data(self, record: ConsumerRecord, why: Unprocessable, value: bytes | None, now: datetime) -> dict[str, Any]:
+    def data(self, record: ConsumerRecord, why: Unprocessable, value: bytes | None, now: datetime) -> dict[str, Any]:
+        """What the SYSTEM_ERROR says of the record."""
         original = datetime.fromtimestamp(min(max(record.timestamp, 0), _TIMESTAMP_MAX_MS) / 1000, UTC)
         return {
             "dlq_metadata": {
@@ -101,6 +81,27 @@ class DeadLetters:
             },
             "replay_metadata": {"can_replay": False, "suggested_delay_minutes": 0, "requires_manual_review": True},
         }
+
+    def _encode(self, record: ConsumerRecord, why: Unprocessable, value: bytes | None) -> bytes:
+        origin = read_origin(record.value)
+        own = uuid.uuid5(_NAMESPACE, f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}")
+        now = datetime.now(UTC)
+        return wire.encode(
+            wire.WireEnvelope(
+                id=identity.child(origin.id, EventType.SYSTEM_ERROR) if origin.id else own,
+                correlation_id=origin.correlation_id or own,
+                causation_id=origin.id,
+                trace_id=origin.trace_id or own,
+                parent_trace_id=origin.id,
+                broker=origin.broker,
+                type=EventType.SYSTEM_ERROR,
+                ts=now,
+                key=as_text(record.key) or "",
+                source=SOURCE,
+                version=1,
+                data=self.data(record, why, value, now),
+            )
+        )
 
 
 def as_text(content: bytes | None) -> str | None:

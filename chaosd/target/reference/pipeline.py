@@ -44,7 +44,7 @@ class Parts:
 
 
 class Pipeline:
-    """At-least-once with idempotent effects. `handle` and `read` are the seams that mutants override."""
+    """At-least-once with idempotent effects. `run`, `handle`, `process`, `read` and `message` are seams for mutants."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
@@ -82,7 +82,7 @@ class Pipeline:
         if not fresh:
             return
         fresh = await self._record(fresh)
-        await parts.outbox.send([self._message(work) for work in fresh])
+        await parts.outbox.send([self.message(work) for work in fresh])
         await parts.dedup.mark([work.name for work in fresh])
         parts.metrics.set_last_activity_timestamp("finish", time.time())
 
@@ -93,10 +93,26 @@ class Pipeline:
             return Work(record, f"{record.partition}:{record.offset}", result)
         return Work(record, result.id.hex, result)
 
+    def message(self, work: Work) -> Message:
+        """What the record becomes: its signal, or its letter."""
+        if isinstance(work.result, Tick):
+            self.parts.metrics.increment_count("signals")
+            return Message(self.parts.output_topic, work.record.key, answer(work.result))
+        self.parts.metrics.increment_count("errors")
+        return self.parts.dead_letters.letter(work.record, work.result)
+
+    async def store(self, works: Sequence[Work]) -> None:
+        """Record the ticks among them. Raises RefusedByStoreError."""
+        ticks = [work.result for work in works if isinstance(work.result, Tick)]
+        for totals in await self.parts.store.record(ticks):
+            state = self.parts.state.update_position(totals.symbol, totals.volume, totals.notional, totals.ticks)
+            if state.over_limit:
+                self.parts.metrics.increment_count("over_limit")
+
     async def _record(self, works: list[Work]) -> list[Work]:
         """Store the ticks. When the store refuses the data, find the culprits one by one and make errors of them."""
         try:
-            await self._store(works)
+            await self.store(works)
         except RefusedByStoreError as refused:
             if len(works) > 1:
                 return [done for work in works for done in await self._record([work])]
@@ -105,17 +121,3 @@ class Pipeline:
                 replace(works[0], result=Unprocessable(refused.cause_class, str(refused), "the store refused the data"))
             ]
         return works
-
-    async def _store(self, works: Sequence[Work]) -> None:
-        ticks = [work.result for work in works if isinstance(work.result, Tick)]
-        for totals in await self.parts.store.record(ticks):
-            state = self.parts.state.update_position(totals.symbol, totals.volume, totals.notional, totals.ticks)
-            if state.over_limit:
-                self.parts.metrics.increment_count("over_limit")
-
-    def _message(self, work: Work) -> Message:
-        if isinstance(work.result, Tick):
-            self.parts.metrics.increment_count("signals")
-            return Message(self.parts.output_topic, work.record.key, answer(work.result))
-        self.parts.metrics.increment_count("errors")
-        return self.parts.dead_letters.letter(work.record, work.result)

@@ -24,8 +24,14 @@ class Backoff:
         return min(self.first_s * float(2 ** min(failures - 1, 30)), self.cap_s)
 
 
+class GaveUpError(Exception):
+    """A step failed as often as it may. The reference never gives up; a mutant may."""
+
+
 class Retry:
     """One policy for every dependency of the pipeline."""
+
+    attempts_max: int | None = None  # without end
 
     def __init__(self, noise: Noise, backoff: Backoff | None = None) -> None:
         self._noise = noise
@@ -45,4 +51,6 @@ class Retry:
             except transient as error:
                 failures += 1
                 self._noise.failed(step, error)
+                if failures == self.attempts_max:
+                    raise GaveUpError(f"{step}: {type(error).__name__}") from error
             await asyncio.sleep(self._backoff.pause_s(failures))

@@ -16,10 +16,10 @@ from chaosd.target.reference.retry import Retry
 
 _CONNECT_TIMEOUT_S = 2.0
 _STATEMENT_TIMEOUT_S = 3.0
-_TRANSIENT = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+TRANSIENT = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS ticks (
     id uuid PRIMARY KEY, symbol text NOT NULL, price numeric NOT NULL, volume bigint NOT NULL,
     notional numeric NOT NULL, exchange_ts timestamptz NOT NULL);
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS positions (
 """
 # A tick that is there already adds nothing to its position, however often Kafka delivers it. Sorted, so that two
 # instances lock the rows in the same order.
-_RECORD = """
+RECORD = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::text[])
         AS tick (id, symbol, price, volume, exchange_ts)
@@ -66,6 +66,17 @@ class Totals:
     ticks: int
 
 
+def columns(ticks: Sequence[Tick]) -> tuple[list[object], ...]:
+    """The arguments of RECORD."""
+    return (
+        [tick.id for tick in ticks],
+        [tick.data.symbol for tick in ticks],
+        [tick.data.price for tick in ticks],
+        [tick.data.volume for tick in ticks],
+        [tick.data.exchange_ts for tick in ticks],
+    )
+
+
 class TickStore(Protocol):
     """Where ticks are recorded."""
 
@@ -94,24 +105,18 @@ class PostgresStore:
         """See TickStore."""
         if not ticks:
             return []
-        columns = (
-            [tick.id for tick in ticks],
-            [tick.data.symbol for tick in ticks],
-            [tick.data.price for tick in ticks],
-            [tick.data.volume for tick in ticks],
-            [tick.data.exchange_ts for tick in ticks],
-        )
+        arguments = columns(ticks)
 
         async def attempt() -> list[Totals]:
             connection = await self._connect()
             async with self._bounded(connection):
                 try:
-                    rows = await connection.fetch(_RECORD, *columns)
+                    rows = await connection.fetch(RECORD, *arguments)
                 except _REFUSALS as error:
                     raise RefusedByStoreError(error) from error
             return [Totals(*row) for row in rows]
 
-        return await self._retry.until_done("postgres.record", attempt, _TRANSIENT)
+        return await self._retry.until_done("postgres.record", attempt, TRANSIENT)
 
     def abort(self) -> None:
         """Cut the connection; a statement under way ends with an error at once."""
@@ -125,7 +130,7 @@ class PostgresStore:
         connection = await asyncpg.connect(self._url, timeout=_CONNECT_TIMEOUT_S)
         self._connection = connection
         async with self._bounded(connection):
-            await connection.execute(_SCHEMA)
+            await connection.execute(SCHEMA)
         return connection
 
     @asynccontextmanager
