@@ -16,6 +16,7 @@ from chaosd.journal.columns import Role
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification import found
 from chaosd.verification.case import NEVER_NS, Case, merge_spans
+from chaosd.verification.latency import stalled_ns
 from chaosd.verification.obligations import resolved, result_ns
 
 _AT_LEAST_NS = 10 * SECOND
@@ -94,15 +95,19 @@ def _still(case: Case, partition: int, life: np.ndarray, oldest_ns: int) -> list
     signs = np.unique(np.concatenate((life, advances, [oldest_ns, end_ns])))
     signs = signs[(signs >= oldest_ns) & (signs <= end_ns)]
     spans: list[tuple[int, int]] = []
-    for index in np.flatnonzero(np.diff(signs) > limit_ns(case)):
-        spans.extend(_without_faults(case, int(signs[index]), int(signs[index + 1])))
+    # A sign that was seen late may have come as early as the stall that it falls into began.
+    came = signs - stalled_ns(case.stalls, signs)
+    for index in np.flatnonzero(came[1:] - signs[:-1] > limit_ns(case)):
+        spans.extend(_without_faults(case, int(signs[index]), int(came[index + 1])))
     return spans
 
 
 def _without_faults(case: Case, from_ns: int, until_ns: int) -> list[tuple[int, int]]:
     sick = [(span.from_ns, span.until_ns) for span in case.run.unhealthy]
-    # What the tap did not look at may have moved: it reads and samples.
-    parts = (case.fault_spans(), np.array(sick, np.int64).reshape(-1, 2), case.stalls, _unsampled(case))
+    # What the tap did not look at may have moved: it reads and samples. What came in a short stall it saw right after:
+    # were these left out too, a busy machine, late by a moment many times a second, would show no standstill at all.
+    long = case.stalls[case.stalls[:, 1] - case.stalls[:, 0] > _SAMPLED_NS]
+    parts = (case.fault_spans(), np.array(sick, np.int64).reshape(-1, 2), long, _unsampled(case))
     broken = merge_spans(np.concatenate(parts))
     free: list[tuple[int, int]] = []
     for start, end in broken:

@@ -225,6 +225,28 @@ def test_a_standstill_beside_a_short_stall_of_the_tap_is_one():
     assert found(written, "no_loss", "STUCK")[0] is Grade.FAIL
 
 
+def test_a_standstill_on_a_busy_machine_is_one():
+    """The tap is late by a moment many times a second: whatever had come meanwhile it would have seen right after."""
+    written, _ = standing_still(13)
+    for tenth in range(130):
+        at_ns = STARTED_NS + 30 * SECOND + tenth * 100 * MS
+        written.stall(at_ns, at_ns + 30 * MS)
+    assert found(written, "no_loss", "STUCK")[0] is Grade.FAIL
+
+
+def test_a_sign_of_life_seen_late_ends_the_standstill_when_it_may_have_come():
+    """Still from 30 s to 41 s, as the tap saw it; it was stalled for the last 1.5 s of it."""
+
+    def held(due):
+        t = due - STARTED_NS
+        return np.where((t >= 30 * SECOND) & (t < 41 * SECOND), 41 * SECOND - t, 20 * MS)
+
+    for stalled_s, stuck in ((0.1, True), (1.5, False)):
+        written = histories.history(plan=histories.segments(rate_hz=40), latency=held)
+        written.stall(STARTED_NS + round((41 - stalled_s) * SECOND), STARTED_NS + 41 * SECOND)
+        assert bool(found(written, "no_loss", "STUCK")[1]) is stuck
+
+
 def test_a_standstill_that_ended_was_one():
     def held(due):
         t = due - STARTED_NS
