@@ -32,6 +32,7 @@ COMMANDS = (
     Command("plan", "chaosd.cli.plan", "show what an experiment would do, and do nothing"),
     Command("check", "chaosd.cli.check", "tell every mistake in experiment files, for editors and CI"),
     Command("list", "chaosd.cli.list", "list the experiments there are"),
+    Command("faults", "chaosd.cli.faults", "list what can be broken, with parameters and proofs"),
     Command("preflight", "chaosd.cli.preflight", "find what would kill a pipeline at run time, without running it"),
     Command("verify", "chaosd.cli.verify", "judge a run again from its journal"),
     Command("report", "chaosd.cli.report", "write the report of a run in another format"),

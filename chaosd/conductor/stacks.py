@@ -14,6 +14,7 @@ from chaosd.conductor.client import RunRequest
 from chaosd.experiment import document
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.spec import Experiment
+from chaosd.faults.servers import OWN
 from chaosd.kernel.errors import SourceError, StackError, UsageError
 from chaosd.stack.address import is_loopback
 from chaosd.stack.providers.embedded import CAPABILITIES
@@ -70,6 +71,11 @@ def refuse_strangers(file: str, section: StackSection, allowed: tuple[str, ...])
 def refuse_what_it_lacks(experiment: Experiment, capabilities: tuple[str, ...] | frozenset[str]) -> None:
     """Raise StackError for a fault that the stack cannot have."""
     for step in experiment.timeline:
+        if step.needs == OWN and OWN not in capabilities:
+            raise StackError(
+                f"{step.id}: {step.fault} on {step.on} cannot be undone; it is done only to a stack of chaosd's own",
+                remedy="use --stack embedded",
+            )
         if step.needs not in capabilities and step.on != "target":
             raise StackError(
                 f"{step.id}: {step.fault} on {step.on} needs a stack that can {step.needs}; "

@@ -64,10 +64,12 @@ class Fault:
     `prepare(bench, on, params)` reads what `undo` will need, changes nothing and gives the memo, JSON values only.
     `inject(bench, on, params, memo, tag)` breaks and gives what was read back. `undo`, with the same arguments, mends:
     it is idempotent, works when the injection came only half way, and in any process. `tag` is unique to the injection.
-    All three raise StackError when the part is not as it must be. `needs` is the capability of the stack, `voids` names
-    obligations of the target that the fault takes away. `starts`: undoing it starts a process, which nobody needs where
-    the whole testbed is torn down. `gauges(on, params)`: what its proofs want the servers to tell, read from the
-    baseline on.
+    All three raise StackError when the part is not as it must be.
+
+    `needs` is the capability of the stack, `voids` names obligations of the target that the fault takes away. `starts`:
+    undoing it starts a process, which nobody needs where the whole testbed is torn down. `irreversible`: what it breaks
+    stays broken, undoing it only waits for the service; it needs a stack that is chaosd's `own`. `gauges(on, params)`:
+    what its proofs want the servers to tell, read from the baseline on.
     """
 
     name: str
@@ -82,4 +84,5 @@ class Fault:
     summary: str
     voids: tuple[str, ...] = ()
     starts: bool = False
+    irreversible: bool = False
     gauges: Told = _nothing

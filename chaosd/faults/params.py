@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from chaosd.kernel.clock import MS
-from chaosd.kernel.units import parse_bandwidth_bytes_s, parse_duration_ns
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.kernel.units import parse_bandwidth_bytes_s, parse_duration_ns, parse_size_bytes
 
 _LONGEST_NS = 60_000 * MS
+_SHORTEST_PERIOD_NS = 100 * MS
+_LARGEST_BYTES = 1_000_000_000
 _KB = 1_000
+FORM = "x-form"
 
 Direction = Literal["upstream", "downstream", "both"]
 
@@ -31,15 +34,65 @@ def _whole_kb(text: str) -> str:
     return text
 
 
+def _period(text: str) -> str:
+    if not _SHORTEST_PERIOD_NS <= parse_duration_ns(text) <= _LONGEST_NS:
+        raise ValueError("a duration from 100ms to 60s")
+    return text
+
+
+def _size(text: str) -> str:
+    if parse_size_bytes(text) > _LARGEST_BYTES:
+        raise ValueError("a size of at most 1000MB")
+    return text
+
+
+def _form(text: str) -> dict[str, JsonValue]:
+    """What is accepted, in words: unit and bounds, as `chaosd faults` and docs/faults.md tell them."""
+    return {FORM: text}
+
+
 Delay = Annotated[
     str,
-    Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$", examples=["400ms", "1.5s"]),
+    Field(
+        pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$",
+        examples=["400ms", "1.5s"],
+        json_schema_extra=_form("whole milliseconds, 0ms to 60s"),
+    ),
     AfterValidator(_whole_ms),
 ]
 Bandwidth = Annotated[
     str,
-    Field(pattern=r"^\s*\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)/s\s*$", examples=["50KB/s", "1MB/s"]),
+    Field(
+        pattern=r"^\s*\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)/s\s*$",
+        examples=["50KB/s", "1MB/s"],
+        json_schema_extra=_form("whole KB/s, from 1KB/s"),
+    ),
     AfterValidator(_whole_kb),
+]
+
+Period = Annotated[
+    str,
+    Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$", examples=["500ms", "2s"], json_schema_extra=_form("100ms to 60s")),
+    AfterValidator(_period),
+]
+Size = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)\s*$",
+        examples=["0B", "64KB"],
+        json_schema_extra=_form("0B to 1000MB"),
+    ),
+    AfterValidator(_size),
+]
+
+Table = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$",
+        max_length=127,
+        examples=["ticks", "app.orders"],
+        json_schema_extra=_form("TABLE or SCHEMA.TABLE"),
+    ),
 ]
 
 
@@ -66,3 +119,13 @@ def delay_ms(text: str) -> int:
 def bandwidth_kb_s(text: str) -> int:
     """KB a second of a Bandwidth, 1 KB = 1000 B."""
     return parse_bandwidth_bytes_s(text) // _KB
+
+
+def period_s(text: str) -> float:
+    """Seconds of a Period."""
+    return parse_duration_ns(text) / SECOND
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a Size."""
+    return parse_size_bytes(text)

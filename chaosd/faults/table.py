@@ -1,26 +1,42 @@
-"""All faults, one line each. The parser, the schema and the lists that people see are made from this table."""
+"""All faults by family, one line each. Parser, schema and the lists that people see are made from this table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from chaosd.experiment.spec import FaultForm
-from chaosd.faults import network, process
+from chaosd.faults import network, postgres, process, redis
 from chaosd.faults.fault import Fault
 
-FAULTS: Mapping[str, Fault] = {
-    fault.name: fault
-    for fault in (
+FAMILIES: Mapping[str, tuple[Fault, ...]] = {
+    "network": (
         network.latency,
         network.bandwidth,
         network.reset,
         network.blackhole,
         network.down,
+    ),
+    "process": (
         process.restart,
         process.kill,
         process.pause,
-    )
+    ),
+    "redis": (
+        redis.client_kill,
+        redis.maxmemory,
+        redis.readonly_replica,
+        redis.maxclients,
+        redis.flush,
+    ),
+    "postgres": (
+        postgres.terminate_backends,
+        postgres.exhaust_connections,
+        postgres.lock_table,
+        postgres.read_only,
+        postgres.slow_statements,
+    ),
 }
+FAULTS: Mapping[str, Fault] = {fault.name: fault for family in FAMILIES.values() for fault in family}
 
 
 def forms() -> Mapping[str, FaultForm]:

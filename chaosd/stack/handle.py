@@ -95,7 +95,7 @@ class PartRecord:
 
 @dataclass(frozen=True, slots=True)
 class StackRecord:
-    """A whole stack. `capabilities`: what may be done to it (proxy, restart, kill, admin).
+    """A whole stack. `capabilities`: what may be done to it (proxy, restart, kill, admin, own).
 
     `made`: proxies that chaosd makes on a Toxiproxy of others, and removes when it leaves.
     """

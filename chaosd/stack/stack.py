@@ -55,7 +55,7 @@ class Stack:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What may be done to this stack: proxy, restart, kill, admin."""
+        """What may be done to this stack: proxy, restart, kill, admin, own (lose its data)."""
         return frozenset(self.record.capabilities)
 
     @property

@@ -74,7 +74,8 @@ def redis() -> Tongue:
     def down(size: int) -> Exchange:
         return Exchange(command(b"EVAL", b"return string.rep('x', ARGV[1])", b"0", b"%d" % size), _resp)
 
-    return Tongue(Exchange(b"PING\r\n", _resp), up, down)
+    # Named, so that a fault on the target's connections can leave it alone.
+    return Tongue(Exchange(b"PING\r\n", _resp), up, down, lambda: Exchange(command(b"CLIENT", b"SETNAME", NAME), _resp))
 
 
 def _api_versions(client_id: bytes) -> bytes:

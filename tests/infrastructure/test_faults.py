@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import pathlib
 import signal
 import socket
 import time
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 
 import asyncpg
-import numpy as np
 import pytest
+from fault_bench import CLOCK, break_and_mend, run_facts, watching
 
 from chaosd.faults.table import FAULTS
-from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES, Path, Probe, ProbeOutcome
-from chaosd.journal.model import InjectionFacts, RunFacts
-from chaosd.kernel.clock import MS, SECOND, SystemClock
+from chaosd.journal.columns import Path, ProbeOutcome
+from chaosd.journal.model import InjectionFacts
+from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.errors import StackError
-from chaosd.kernel.proof import Source
 from chaosd.process import spawn
 from chaosd.testbed import record as records
 from chaosd.testbed import tongues
-from chaosd.testbed.canary import Canaries
-from chaosd.testbed.gauges import Meters
 from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
 from chaosd.testbed.usage import Usage, sample_exposure
 from chaosd.testbed.wire import Wire, dial
-from chaosd.verification.exposure import Evidence, judge_fault
-
-CLOCK = SystemClock()
-_numbers = itertools.count()
+from chaosd.verification.exposure import judge_fault
 
 
 @pytest.fixture(scope="module")
@@ -46,109 +39,6 @@ async def bed(stack):
     yield testbed
     await testbed.end_target()
     (stack.folder / records.FILE).unlink()
-
-
-class Watch:
-    """Canaries and samples, as the conductor runs them."""
-
-    def __init__(self, bed: Testbed) -> None:
-        self.rows: list[tuple[int, ...]] = []
-        self.resources: list[np.ndarray] = []
-        self.exposure: list[np.ndarray] = []
-        self.told: list[tuple[int, ...]] = []
-        self.canaries = Canaries(bed, CLOCK, self.rows.append)
-        self.meters = Meters(bed, CLOCK, self.told.append)
-        self._usage = Usage(bed, CLOCK)
-
-    async def sample(self) -> None:
-        while True:
-            exposure, resources = await asyncio.to_thread(self._usage.sample)
-            self.exposure.append(exposure)
-            self.resources.append(resources)
-            await asyncio.sleep(0.2)
-
-    def edge(self) -> None:
-        self.canaries.edge()
-        self.meters.edge()
-
-    def evidence(self) -> Evidence:
-        return Evidence(
-            np.array(self.rows, CANARIES.dtype),
-            np.concatenate([np.zeros(0, EXPOSURE.dtype), *self.exposure]),
-            np.concatenate([np.zeros(0, RESOURCES.dtype), *self.resources]),
-            np.array(self.told, GAUGES.dtype),
-        )
-
-    def outcomes(self, part: str, path: Path) -> set[ProbeOutcome]:
-        return {
-            ProbeOutcome(row[5])
-            for row in self.rows
-            if row[0] == PARTS.index(part) and row[1] == path and row[2] <= Probe.CONNECT
-        }
-
-
-@asynccontextmanager
-async def watching(bed: Testbed):
-    watch = Watch(bed)
-    tasks = [asyncio.create_task(work) for work in (watch.canaries.run(), watch.meters.run(), watch.sample())]
-    try:
-        yield watch
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
-
-
-def run_facts(injection: InjectionFacts, started_ns: int, gauges: tuple[str, ...] = ()) -> RunFacts:
-    return RunFacts(
-        run_id="r", run_tag=1, seed=1, profile="quick", sealed=True, hash="", torn=(), missing=(), expect=None,
-        limit_ns=5 * SECOND, hold_ns=SECOND, started_ns=started_ns, ended_ns=CLOCK.now_ns(), aborted=None, segments=(),
-        topics=(), parts=PARTS, processes=PROCESSES, injections=(injection,),
-        gauges=gauges,
-    )  # fmt: skip
-
-
-async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: dict[str, str], for_s: float):
-    """The same injection on several things, as the conductor does it: the judge's words by thing, what was watched."""
-    fault, tag = FAULTS[name], f"chaosd-test-{next(_numbers)}"
-    params = fault.params.model_validate(words)
-    proofs = [proof for on in ons for proof in fault.bite(on, params)]
-    caps = [proof for proof in proofs if proof.source is Source.RATE_KB_S]
-    memos, times, cleared = {}, {}, {}
-    async with watching(bed) as watch:
-        started_ns = CLOCK.now_ns()
-        titles = watch.meters.watch(gauges for on in ons for gauges in fault.gauges(on, params))
-        for proof in caps:
-            watch.canaries.bulk_baseline(proof.on, proof.stream, proof.amount)
-        await asyncio.sleep(1.5)
-        for on in ons:
-            memos[on] = await fault.prepare(bed, on, params)
-            watch.edge()
-            call_ns = CLOCK.now_ns()
-            await fault.inject(bed, on, params, memos[on], tag)
-            times[on] = (call_ns, CLOCK.now_ns())
-        for proof in caps:
-            watch.canaries.bulk(proof.on, proof.stream, proof.amount)
-        await asyncio.sleep(for_s)
-        for proof in caps:
-            watch.canaries.bulk(proof.on, proof.stream, 0)
-        for on in ons:
-            watch.edge()
-            cleared[on] = await fault.undo(bed, on, params, memos[on], tag)
-            again = await fault.undo(bed, on, params, memos[on], tag)
-            assert again.high_ns >= cleared[on].high_ns
-        await asyncio.sleep(1.8)
-    verdicts = {}
-    for on in ons:
-        injection = InjectionFacts(
-            "i", name, on, words, times[on][0], int(for_s * SECOND), fault.bite(on, params), fault.healed(on, params),
-            (), *times[on], cleared[on].low_ns, cleared[on].high_ns, "conductor", "healed",
-        )  # fmt: skip
-        verdicts[on] = judge_fault(run_facts(injection, started_ns, titles), watch.evidence(), injection)
-    return verdicts, watch, cleared
 
 
 NETWORK = [
@@ -243,6 +133,8 @@ async def test_undo_of_reset_leaves_a_proxy_closed_that_down_has_closed(bed):
 
 async def test_undo_of_an_injection_that_never_happened_changes_nothing(bed):
     for name, fault in FAULTS.items():
+        if fault.needs not in ("proxy", "restart"):
+            continue
         params = fault.params.model_validate(
             {"latency": {"latency": "1s"}, "bandwidth": {"rate": "1KB/s"}}.get(name, {})
         )

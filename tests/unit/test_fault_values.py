@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from chaosd.faults.table import FAULTS, forms
 from chaosd.kernel.proof import Relation, Source
+from chaosd.stack.providers.embedded import CAPABILITIES as EMBEDDED
+from chaosd.stack.providers.external import COMPOSE
+from chaosd.stack.providers.section import StackSection
 
 GOOD = {
     "latency": {"latency": "400ms", "jitter": "100ms", "direction": "both"},
@@ -19,6 +23,16 @@ GOOD = {
     "restart": {},
     "kill": {},
     "pause": {},
+    "client_kill": {"every": "250ms"},
+    "maxmemory": {"headroom": "1MB"},
+    "readonly_replica": {},
+    "maxclients": {"leave": 1},
+    "flush": {},
+    "terminate_backends": {"every": "1s"},
+    "exhaust_connections": {"leave": 2},
+    "lock_table": {"table": "app.orders"},
+    "read_only": {},
+    "slow_statements": {"table": "orders", "delay": "300ms"},
 }
 
 
@@ -62,9 +76,21 @@ def test_every_fault_has_proofs_and_a_schema(name):
         ("bandwidth", {"rate": "-1KB/s"}),
         ("bandwidth", {"rate": "1.5KB/s"}),
         ("bandwidth", {"rate": "50KB"}),
+        ("client_kill", {"every": "99ms"}),
+        ("client_kill", {"every": "61s"}),
+        ("maxmemory", {"headroom": "1"}),
+        ("maxmemory", {"headroom": "2000MB"}),
+        ("maxclients", {"leave": -1}),
+        ("terminate_backends", {"every": "0ms"}),
+        ("exhaust_connections", {"leave": 1001}),
+        ("lock_table", {}),
+        ("lock_table", {"table": "ticks; DROP TABLE ticks"}),
+        ("lock_table", {"table": 'a"b'}),
+        ("slow_statements", {"table": "ticks"}),
+        ("slow_statements", {"table": "ticks", "delay": "61s"}),
     ],
 )
-def test_what_toxiproxy_would_misunderstand_is_refused(name, params):
+def test_what_a_server_would_misunderstand_is_refused(name, params):
     with pytest.raises(ValidationError):
         FAULTS[name].params.model_validate(params)
 
@@ -96,6 +122,25 @@ def test_bandwidth_is_proved_in_each_direction():
 
 def test_only_a_fault_whose_undo_starts_a_process_says_so():
     assert {name for name, fault in FAULTS.items() if fault.starts} == {"restart", "kill"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_proof_by_a_gauge_is_of_one_that_the_fault_has_read(name):
+    fault = FAULTS[name]
+    params = fault.params.model_validate(GOOD[name])
+    for on in fault.on:
+        told = {title for gauges in fault.gauges(on, params) for title in gauges.titles}
+        proofs = [*fault.bite(on, params), *fault.healed(on, params)]
+        asked = {f"{proof.on}.{proof.gauge}" for proof in proofs if proof.source is Source.GAUGE}
+        assert asked <= told
+
+
+def test_what_cannot_be_undone_needs_a_stack_of_chaosds_own():
+    irreversible = {name for name, fault in FAULTS.items() if fault.irreversible}
+    assert irreversible == {name for name, fault in FAULTS.items() if fault.needs == "own"}
+    assert "own" in EMBEDDED
+    assert "own" not in COMPOSE.capabilities
+    assert all("own" not in get_args(value) for value in get_args(StackSection.model_fields["capabilities"].annotation))
 
 
 def test_forms_name_every_fault():

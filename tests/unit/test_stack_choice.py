@@ -114,6 +114,14 @@ def test_what_a_stack_of_others_cannot_have_is_refused_with_the_remedy(tmp_path,
     stacks.refuse_what_it_lacks(given, stacks.wanted(request()).capabilities)
 
 
+def test_what_cannot_be_undone_is_done_to_a_stack_of_chaosds_own_only(tmp_path):
+    given = experiment(tmp_path, "fault: flush, on: redis")
+    with pytest.raises(StackError, match="flush on redis cannot be undone") as caught:
+        stacks.refuse_what_it_lacks(given, ("proxy", "restart", "kill", "admin"))
+    assert caught.value.remedy == "use --stack embedded"
+    stacks.refuse_what_it_lacks(given, stacks.wanted(request()).capabilities)
+
+
 @pytest.mark.parametrize("step", ["fault: latency, on: redis, latency: 50ms", "fault: kill, on: target"])
 def test_network_faults_and_faults_of_the_target_need_nothing_more(tmp_path, step):
     stacks.refuse_what_it_lacks(experiment(tmp_path, step), ("proxy",))

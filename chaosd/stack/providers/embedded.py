@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CAPABILITIES = ("proxy", "restart", "kill", "admin")
+CAPABILITIES = ("proxy", "restart", "kill", "admin", "own")
 _DATA, _LOGS = "data", "logs"
 
 
