@@ -26,7 +26,7 @@ def test_object_passed_for_a_protocol_that_lacks_its_method_is_found_at_the_call
                 class Collector:
                     def increment(self, name: str) -> None: ...
 
-                Service(Collector()).handle()
+                Service(Collector()).handle()  # !protocol-member-missing
                 """,
         }
     )

@@ -285,7 +285,7 @@ def test_reply_decoded_once_may_be_used_as_text_after(check):
                     value = value.decode()
                     for part in value.split(","):
                         value = part
-                    return value.decode()
+                    return value.decode()  # !missing-method
                 """,
         }
     )

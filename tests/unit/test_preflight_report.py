@@ -12,6 +12,7 @@ from chaosd.kernel.errors import UsageError
 from chaosd.preflight.check import run
 from chaosd.preflight.output.fingerprint import fingerprint
 from chaosd.preflight.output.table import FORMATS
+from chaosd.preflight.rules.pages import renewed
 from chaosd.preflight.rules.table import RULES
 
 __all__ = ["check"]
@@ -187,4 +188,18 @@ def test_every_rule_has_a_page(request):
     for name in [rule.name for rule in RULES] + ["unused-suppression"]:
         text = (pages / f"{name}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# {name}\n")
-        assert name in (pages / "README.md").read_text(encoding="utf-8")
+        assert "\n## Why\n" in text
+        assert "\n## Remedy\n" in text
+
+
+def test_index_of_the_pages_is_what_the_rules_say(request):
+    text = (request.config.rootpath / "docs" / "preflight" / "README.md").read_text(encoding="utf-8")
+    assert renewed(text) == text
+
+
+@pytest.mark.parametrize("name", [rule.name for rule in RULES])
+def test_example_on_the_page_of_a_rule_is_found_by_it(request, tmp_path, name):
+    text = (request.config.rootpath / "docs" / "preflight" / f"{name}.md").read_text(encoding="utf-8")
+    example = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    assert name in {finding.rule for finding in run(tmp_path).findings}

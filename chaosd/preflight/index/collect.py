@@ -70,6 +70,8 @@ class _Collector:
         self.found.nodes[node] = info
         accessor = any(name.endswith((".setter", ".deleter", ".getter")) for name in decorators)
         if owner is not None and not accessor:
+            if node.name in owner.methods and not _is_overload(owner.methods[node.name]):
+                owner.redefined.add(node.name)
             owner.methods[node.name] = info
         for inner in _own_nodes(node.body):
             self._declare(inner, f"{scope}{node.name}.<locals>.", None)
@@ -90,6 +92,10 @@ class _Collector:
         for method in node.body:
             if isinstance(method, _FUNCTIONS):
                 _stores(info, method)
+
+
+def _is_overload(method: FunctionInfo) -> bool:
+    return any(name.rpartition(".")[2] == "overload" for name in method.decorators)
 
 
 def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -210,6 +216,12 @@ class _Patches(ast.NodeVisitor):
         receiver = dotted(node.value) or "?"
         if isinstance(node.ctx, ast.Store) and receiver not in _OWN_RECEIVERS:
             self.found.patched.append((receiver, node.attr))
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if isinstance(node.ctx, ast.Store) and isinstance(key, str):
+            self.found.filled.add(key)
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:

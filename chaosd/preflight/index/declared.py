@@ -46,7 +46,8 @@ class ClassInfo:
     """A class. `bases` are keys of project classes or dotted names of others; None stands for a base not understood.
 
     `members` are the names that its body binds, `stored` those that its methods set on `self`, `fields` its
-    annotations in order, `surprises` the reasons why it may have attributes nobody can see.
+    annotations in order, `surprises` the reasons why it may have attributes nobody can see, `redefined` the methods
+    that are written more than once (under a condition, say).
     """
 
     key: str
@@ -59,6 +60,7 @@ class ClassInfo:
     fields: dict[str, ast.AnnAssign] = field(default_factory=dict)
     decorators: tuple[str, ...] = ()
     surprises: list[str] = field(default_factory=list)
+    redefined: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -140,5 +142,6 @@ class Declarations:
     imports: set[str] = field(default_factory=set)
     probed: set[str] = field(default_factory=set)  # attribute names asked for with hasattr or getattr
     doubts: dict[str, frozenset[str]] = field(default_factory=dict)  # by function: worked out once, read in each round
+    filled: set[str] = field(default_factory=set)  # keys that are stored by `…[key] = …`, whatever the receiver
     assigned: dict[ast.stmt, frozenset[str]] = field(default_factory=dict)  # by loop: the names that its body binds
     patched: list[tuple[str, str | None]] = field(default_factory=list)  # (receiver, attribute; None: computed)

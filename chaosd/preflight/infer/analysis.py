@@ -42,10 +42,11 @@ def _analyse(project: Project) -> Analysis:
     world = World(project, Shapes(project))
     for _ in range(ROUNDS_MAX):
         seen = _round(world)
-        settled = (seen.product, seen.tests, seen.escaped) == (
+        settled = (seen.product, seen.tests, seen.escaped, seen.written) == (
             world.known.product,
             world.known.tests,
             world.known.escaped,
+            world.known.written,
         )
         world.known = seen
         if settled:

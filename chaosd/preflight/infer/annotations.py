@@ -31,6 +31,16 @@ _PLAIN = {
     "bool": one(Scalar("bool")),
     "None": NOTHING,
 }
+LIBRARY_KINDS = frozenset(
+    "decimal.Decimal datetime.datetime datetime.date datetime.time datetime.timedelta uuid.UUID pathlib.Path".split()
+)
+_PLAIN_CONTAINERS = {
+    "dict": container(mapping=True, key=UNKNOWN),
+    "list": container(mapping=False),
+    "set": container(mapping=False, is_set=True),
+    "frozenset": container(mapping=False, is_set=True),
+}
+_SETS = frozenset({"set", "frozenset", "Set", "FrozenSet", "AbstractSet"})
 _TRANSPARENT = frozenset({"Optional", "Annotated", "Final", "ClassVar", "Required", "NotRequired", "ReadOnly"})
 _SEQUENCES = frozenset(
     "list set frozenset deque Sequence MutableSequence Iterable Iterator AsyncIterator AsyncIterable Collection List "
@@ -75,6 +85,10 @@ def _named(project: Project, module: str, path: str) -> Values | None:
     if head not in names.bound and head not in names.unsure and path in _PLAIN:
         return _PLAIN[path]
     found = project.resolve(module, path)
+    if isinstance(found, Outside):
+        return one(Scalar(found.path)) if found.path in LIBRARY_KINDS else _PLAIN_CONTAINERS.get(found.path)
+    if head not in names.bound and head not in names.unsure and path in _PLAIN_CONTAINERS:
+        return _PLAIN_CONTAINERS[path]
     return one(Instance(found.key)) if isinstance(found, ClassInfo) else None
 
 
@@ -95,7 +109,8 @@ def _subscripted(project: Project, module: str, node: ast.Subscript) -> Values |
     if outer in {"type", "Type"}:
         return _class_of(promised(project, module, inner[0]))
     if outer in _SEQUENCES:
-        return container(mapping=False, item=_or_unknown(promised(project, module, inner[0])))
+        item = _or_unknown(promised(project, module, inner[0]))
+        return container(mapping=False, item=item, is_set=outer in _SETS)
     if outer in _MAPPINGS and len(inner) == 2:
         key, item = (_or_unknown(promised(project, module, part)) for part in inner)
         return container(mapping=True, key=key, item=item)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 
 from chaosd.preflight.index.declared import ClassInfo, FunctionInfo, InProject, Outside, Resolved
+from chaosd.preflight.infer import library
 from chaosd.preflight.infer.annotations import promised
+from chaosd.preflight.infer.records import is_dumper
 from chaosd.preflight.infer.values import (
     NOTHING,
     UNKNOWN,
@@ -15,8 +17,10 @@ from chaosd.preflight.infer.values import (
     External,
     FunctionRef,
     Instance,
+    Made,
     Method,
     ModuleRef,
+    Provider,
     RedisClient,
     RedisCommand,
     Scalar,
@@ -34,6 +38,7 @@ _PLAIN_DECORATORS = frozenset(
     "staticmethod classmethod property cached_property abstractmethod override final cache lru_cache "
     "contextmanager asynccontextmanager no_type_check".split()
 )
+_EXACT_MAX = 3  # classes known to be passed, kept beside the one that an annotation names
 _SINGLE_ITEM_MANAGERS = frozenset({"contextmanager", "asynccontextmanager"})
 
 
@@ -62,13 +67,18 @@ def _of(world: World, atom: Atom, name: str) -> Values:
         return _member(world, chain, Instance(atom.cls), name)
     if isinstance(atom, RedisClient):
         return UNKNOWN if atom.pool else one(RedisCommand(atom, name))
-    if isinstance(atom, Scalar | Container):
+    if isinstance(atom, Scalar | Container | Made):
         return one(Method(atom, name))
+    if isinstance(atom, Provider):
+        return one(atom) if name == "provider" else UNKNOWN
     return UNKNOWN
 
 
 def _of_external(world: World, atom: External, name: str) -> Values:
     path = f"{atom.dotted}.{name}"
+    known = library.constant(path)
+    if known is not None:
+        return known
     return NOTHING if is_mock(path) else from_resolved(world, world.project.absolute("", path))
 
 
@@ -124,7 +134,8 @@ def result(world: World, function: FunctionInfo) -> Values:
     yields = world.known.get(("yields", function.key, "")) is not None
     said = promised(world.project, module, function.node.returns)
     if said is not None and not _vague(world, said):
-        found = said
+        given = said if yields else world.returned(function)
+        found = given if _same_but_closer(said, given) else said
     elif yields:
         found = one(Container(mapping=False, key=NOTHING, item=world.returned(function, what="yield")))
     else:
@@ -158,10 +169,28 @@ def combined(world: World, said: Values | None, fed: Values | None) -> Values:
         return fed
     named = {atom.cls for atom in said.atoms if isinstance(atom, Instance | ClassRef)}
     if not named:
-        return said
+        return fed if _same_but_closer(said, fed) else said
     under = named.union(*(world.project.subclasses.get(cls, set()) for cls in named))
     others = {atom for atom in fed.atoms if not (isinstance(atom, Instance | ClassRef) and atom.cls in under)}
-    return Values(said.atoms | others, said.open)
+    if any(_is_typed_dict(world, cls) for cls in named):
+        others = {atom for atom in others if not isinstance(atom, Container)}
+    exact = {atom for atom in fed.atoms - others if isinstance(atom, Instance) and atom.exact}
+    return Values(said.atoms | others | (exact if len(exact) <= _EXACT_MAX else set()), said.open)
+
+
+def _is_typed_dict(world: World, cls: str) -> bool:
+    return any(base is not None and base.endswith(".TypedDict") for base in world.project.lineage(cls)[1])
+
+
+def _same_but_closer(said: Values, fed: Values) -> bool:
+    """A dict or list was announced, and all that comes is one, written out or with items of which more is known."""
+    kinds = {(atom.mapping, atom.is_set) for atom in said.atoms if isinstance(atom, Container)}
+    if fed.open or not fed.atoms or len(kinds) != len(said.atoms):
+        return False
+    return all(
+        isinstance(atom, Container) and atom.fields is not None and (atom.mapping, atom.is_set) in kinds
+        for atom in fed.atoms
+    )
 
 
 def _has_reply(values: Values) -> bool:
@@ -175,6 +204,23 @@ def _has_reply(values: Values) -> bool:
 
 def _of_instance(world: World, atom: Instance, name: str) -> Values:
     chain = world.project.lineage(atom.cls)[0]
+    return _seen_from_object(world, chain, _held(world, atom, chain, name), name)
+
+
+def _seen_from_object(world: World, chain: list[ClassInfo], values: Values, name: str) -> Values:
+    """What a class's own variable is to its objects: a descriptor gives something else, a function becomes a method."""
+    if not any(name in info.members and name not in info.methods for info in chain):
+        return values
+    for atom in values.atoms:
+        unbound = isinstance(atom, FunctionRef) and not atom.bound
+        if unbound or (isinstance(atom, Instance) and "__get__" in world.shapes.of(atom.cls).attributes):
+            return UNKNOWN
+    return values
+
+
+def _held(world: World, atom: Instance, chain: list[ClassInfo], name: str) -> Values:
+    if is_dumper(world, atom.cls, name):
+        return one(Method(atom, name))
     if atom.exact:
         return _member(world, chain, atom, name)
     parts = [_member(world, chain, atom, name)]
@@ -214,6 +260,9 @@ def _variable(world: World, chain: list[ClassInfo], info: ClassInfo, name: str) 
 def _of_class(world: World, atom: ClassRef, name: str) -> Values:
     shape = world.shapes.of(atom.cls)
     if shape.is_enum:
+        nested = world.project.classes.get(f"{atom.cls}.{name}")
+        if nested is not None:
+            return one(ClassRef(nested.key))
         own = name in shape.members and world.method(atom.cls, name) is None
         return one(Instance(atom.cls, exact=True)) if own else UNKNOWN
     chain = world.project.lineage(atom.cls)[0]
@@ -222,5 +271,7 @@ def _of_class(world: World, atom: ClassRef, name: str) -> Values:
         if method is not None:
             return function_value(world, method, bound=method.is_class_method)
         if name in info.members:
-            return _variable(world, chain, info, name)
+            found = _variable(world, chain, info, name)
+            held = [atom for atom in found.atoms if isinstance(atom, Instance)]
+            return UNKNOWN if any("__get__" in world.shapes.of(atom.cls).attributes for atom in held) else found
     return UNKNOWN

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from chaosd.preflight.infer import library
 from chaosd.preflight.infer.values import (
     BYTES,
     NOTHING,
@@ -9,6 +12,8 @@ from chaosd.preflight.infer.values import (
     STR,
     UNKNOWN,
     Container,
+    Instance,
+    Made,
     Method,
     Row,
     Scalar,
@@ -18,7 +23,10 @@ from chaosd.preflight.infer.values import (
     elements,
     join,
     one,
+    opened,
     row,
+    same_kind,
+    texts,
 )
 
 _SAME_KIND = frozenset(
@@ -26,16 +34,20 @@ _SAME_KIND = frozenset(
     "swapcase title translate upper zfill casefold format".split()
 )
 _SAME_KIND_LIST = frozenset({"split", "rsplit", "splitlines"})
-_NUMBERS = frozenset({"len", "int", "float", "abs", "hash", "id", "ord"})
+_NUMBERS = frozenset({"len", "int", "hash", "id", "ord"})
 _TEXTS = frozenset({"str", "repr", "chr", "format", "ascii", "hex", "bin"})
 _COPIES = frozenset({"list", "tuple", "set", "frozenset", "sorted", "reversed", "iter"})
 _TRUTHS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "any", "all"})
 
 
-def of_method(method: Method, arguments: list[Values]) -> Values:
+def of_method(method: Method, arguments: list[Values], keywords: Mapping[str, Values]) -> Values:
     """What a method of a builtin value gives."""
     if isinstance(method.receiver, Container):
         return _of_container(method.receiver, method.name, arguments)
+    if isinstance(method.receiver, Made | Instance):
+        return UNKNOWN
+    if method.receiver.kind == "datetime.datetime":
+        return library.of_moment(method.receiver, method.name, arguments, keywords)
     kind = method.receiver.kind
     if kind not in {"str", "bytes"}:
         return UNKNOWN
@@ -44,11 +56,11 @@ def of_method(method: Method, arguments: list[Values]) -> Values:
     if method.name == "encode":
         return BYTES
     if method.name in _SAME_KIND:
-        return one(method.receiver)
+        return same_kind(one(method.receiver))
     if method.name in _SAME_KIND_LIST:
-        return container(mapping=False, item=one(method.receiver))
+        return container(mapping=False, item=same_kind(one(method.receiver)))
     if method.name in {"partition", "rpartition"}:
-        return row(*[one(method.receiver)] * 3)
+        return row(*[same_kind(one(method.receiver))] * 3)
     if method.name.startswith("is") or method.name in {"startswith", "endswith"}:
         return one(Scalar("bool"))
     return NUMBER if method.name in {"find", "rfind", "index", "rindex", "count"} else UNKNOWN
@@ -57,7 +69,7 @@ def of_method(method: Method, arguments: list[Values]) -> Values:
 def _of_container(receiver: Container, name: str, arguments: list[Values]) -> Values:
     if receiver.mapping:
         if name in {"get", "pop", "setdefault"}:
-            return join(receiver.item, *arguments[1:2])
+            return _got(receiver, arguments)
         if name == "items":
             return container(mapping=False, item=row(receiver.key, receiver.item))
         if name in {"keys", "values"}:
@@ -67,21 +79,30 @@ def _of_container(receiver: Container, name: str, arguments: list[Values]) -> Va
     return one(receiver) if name == "copy" else UNKNOWN
 
 
+def _got(receiver: Container, arguments: list[Values]) -> Values:
+    """What `get`, `pop` or `setdefault` gives; not the written-out value alone: the dict may have changed meanwhile."""
+    names = texts(arguments[0]) if arguments else None
+    fields = dict(receiver.fields or ())
+    if names is not None and all(name in fields for name in names):
+        return opened(join(*(fields[name] for name in names)))
+    return join(receiver.item, *arguments[1:2]) if receiver.fields is None else UNKNOWN
+
+
 def of_function(name: str, arguments: list[Values]) -> Values:
     """What a builtin function gives."""
     if name in _TEXTS:
         return STR
     if name in _NUMBERS:
         return NUMBER
-    if name in {"bytes", "bytearray"}:
+    if name == "bytes":
         return BYTES
     if name in _TRUTHS or name == "bool":
         return one(Scalar("bool"))
     first = arguments[0] if arguments else None
     if first is None:
-        return UNKNOWN
+        return container(mapping=False, is_set=True) if name in {"set", "frozenset"} else UNKNOWN
     if name in _COPIES:
-        return container(mapping=False, item=elements(first))
+        return container(mapping=False, item=elements(first), is_set=name in {"set", "frozenset"})
     if name == "enumerate":
         return container(mapping=False, item=row(NUMBER, elements(first)))
     if name == "zip":
@@ -121,5 +142,5 @@ def _item(atom: object, index: int | None, *, sliced: bool) -> Values:
             return atom.parts[index]
         return join(*atom.parts)
     if isinstance(atom, Scalar) and atom.kind in {"str", "bytes"}:
-        return one(atom) if sliced or atom.kind == "str" else NUMBER
+        return same_kind(one(atom)) if sliced or atom.kind == "str" else NUMBER
     return UNKNOWN

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaosd.preflight.index.declared import ClassInfo, FunctionInfo
 from chaosd.preflight.index.source import Source
-from chaosd.preflight.infer import builtin, redis
+from chaosd.preflight.infer import builtin, library, redis
 from chaosd.preflight.infer.annotations import promised
 from chaosd.preflight.infer.attributes import is_mock, result
+from chaosd.preflight.infer.records import as_dict
 from chaosd.preflight.infer.values import (
     NOTHING,
     UNKNOWN,
     Atom,
     ClassRef,
+    Container,
     External,
     FunctionRef,
     Instance,
+    Made,
     Method,
+    Provider,
     RedisCommand,
     Scalar,
     Site,
@@ -26,10 +30,16 @@ from chaosd.preflight.infer.values import (
     Values,
     join,
     one,
+    texts,
 )
 from chaosd.preflight.infer.world import World
 
 _ONLY_LOOK = frozenset({"isinstance", "issubclass", "hasattr", "getattr", "type", "id", "repr", "str", "print", "len"})
+_LEAVE_AS_IT_IS = _ONLY_LOOK | frozenset(
+    "dumps dump loads packb encode deepcopy copy dict list tuple set frozenset sorted sum min max any all iter next "
+    "enumerate zip map filter reversed bool int float bytes Thread create_task gather wait_for shield run".split()
+)
+_WRITE = frozenset("update setdefault pop popitem clear".split())
 _OPTIONS_OF_REPLIES = frozenset({"withscores", "count", "score_cast_func", "desc", "byscore"})
 
 
@@ -60,12 +70,24 @@ def call(world: World, callee: Values, arguments: Arguments) -> Values:
     """The values of a call, of every alternative of its callee."""
     if callee.open or not all(map(_only_looks, callee.atoms)):
         _hand_around(world, arguments)
+    if callee.open or any(map(_may_change, callee.atoms)):
+        for values in (*arguments.positional, *arguments.keywords.values()):
+            world.write(values, None, arguments.source, arguments.node)
     parts = [_call(world, atom, arguments) for atom in callee.atoms]
     return join(*parts, UNKNOWN if callee.open else NOTHING)
 
 
 def _only_looks(atom: Atom) -> bool:
-    return isinstance(atom, External) and atom.dotted.rpartition(".")[2] in _ONLY_LOOK
+    return isinstance(atom, External) and (
+        atom.dotted.rpartition(".")[2] in _ONLY_LOOK or library.builds(atom.dotted) is not None
+    )
+
+
+def _may_change(atom: Atom) -> bool:
+    """Whether a callee may change a dict that it is given."""
+    if isinstance(atom, External):
+        return atom.dotted.rpartition(".")[2] not in _LEAVE_AS_IT_IS and library.builds(atom.dotted) is None
+    return not isinstance(atom, FunctionRef | ClassRef | Method | RedisCommand | Provider)
 
 
 def _hand_around(world: World, arguments: Arguments) -> None:
@@ -93,9 +115,39 @@ def _call(world: World, atom: Atom, arguments: Arguments) -> Values:
         plain = not arguments.spread and not (_OPTIONS_OF_REPLIES & arguments.keywords.keys())
         few = len(arguments.positional) <= (1 if atom.name in {"lpop", "rpop", "spop", "srandmember"} else 3)
         return redis.reply(atom.client, atom.name, plain=plain and few)
+    if isinstance(atom, Provider):
+        return atom.values
+    if isinstance(atom, Method) and isinstance(atom.receiver, Instance):
+        plain = not arguments.spread and not arguments.positional and not arguments.keywords
+        return as_dict(world, one(atom.receiver), arguments.site, frozenset({"pydantic"})) if plain else UNKNOWN
     if isinstance(atom, Method):
-        return builtin.of_method(atom, list(arguments.positional))
+        _write_by_method(world, atom, arguments)
+        return builtin.of_method(atom, list(arguments.positional), arguments.keywords)
     return _library(world, atom, arguments) if isinstance(atom, External) else UNKNOWN
+
+
+def _write_by_method(world: World, atom: Method, arguments: Arguments) -> None:
+    if isinstance(atom.receiver, Container) and atom.name in _WRITE:
+        key = arguments.positional[0] if atom.name in {"setdefault", "pop"} and arguments.positional else UNKNOWN
+        names: list[str] | list[None] = texts(key) or [None]
+        for name in names:
+            world.write(one(atom.receiver), name, arguments.source, arguments.node)
+
+
+def _provided(world: World, arguments: Arguments) -> Values:
+    """What a provider of dependency_injector gives: its first argument, called with the others."""
+    if not arguments.positional:
+        return UNKNOWN
+    given, *others = map(_unwrapped, arguments.positional)
+    keywords = {name: _unwrapped(values) for name, values in arguments.keywords.items()}
+    inner = replace(arguments, positional=tuple(others), keywords=keywords)
+    parts = [_call(world, atom, inner) for atom in given.atoms]
+    return one(Provider(join(*parts, UNKNOWN if given.open else NOTHING)))
+
+
+def _unwrapped(values: Values) -> Values:
+    parts = [atom.values if isinstance(atom, Provider) else one(atom) for atom in values.atoms]
+    return join(*parts, UNKNOWN if values.open else NOTHING)
 
 
 def _library(world: World, atom: External, arguments: Arguments) -> Values:
@@ -113,8 +165,19 @@ def _library(world: World, atom: External, arguments: Arguments) -> Values:
         return UNKNOWN if said is None else said
     if path == "dataclasses.field":
         return _field(world, arguments)
+    if path in {"dataclasses.asdict", "attrs.asdict", "attr.asdict"}:
+        plain = len(positional) == 1 and not arguments.keywords and not arguments.spread
+        return as_dict(world, positional[0], arguments.site, frozenset({"dataclass", "attrs"})) if plain else UNKNOWN
+    kind = library.builds(path)
+    if kind == "provider":
+        return _provided(world, arguments)
+    if kind == "producer":
+        given = None if arguments.spread else frozenset(arguments.keywords)
+        return one(Made(path, given, arguments.site))
     if arguments.spread:
         return UNKNOWN
+    if kind is not None:
+        return library.made(path, arguments.positional, arguments.keywords)
     return builtin.of_function(name, positional) if module == "builtins" else builtin.of_library(path, positional)
 
 
@@ -190,5 +253,6 @@ def pass_to(world: World, function: FunctionInfo, arguments: Arguments, *, skip:
             values = UNKNOWN
         if values is None:
             values = world.known.get(("default", function.key, name)) or NOTHING
+            world.flow(("omitted", function.key, name), NOTHING, arguments.source, arguments.node, into=function.source)
         key = ("parameter", function.key, name)
         world.flow(key, values, arguments.source, arguments.node, into=function.source)

@@ -17,10 +17,12 @@ from chaosd.preflight.infer.values import (
     NUMBER,
     STR,
     UNKNOWN,
+    Container,
     FunctionRef,
     Instance,
     ModuleRef,
     Scalar,
+    Site,
     Values,
     awaited,
     container,
@@ -29,7 +31,10 @@ from chaosd.preflight.infer.values import (
     one,
     opened,
     row,
+    same_kind,
+    text,
     unpacked,
+    written_dict,
 )
 from chaosd.preflight.infer.world import RECORDED, Use, World
 
@@ -103,9 +108,7 @@ class Evaluator:
         elif isinstance(target, ast.Attribute):
             self._store(target, values)
         elif isinstance(target, ast.Subscript):
-            self.value(target.value)
-            self.value(target.slice)
-            escape(self.world, values)
+            self._fill(target, values)
 
     def bind(self, name: str, values: Values, node: ast.AST) -> None:
         """Give a name its value; at module level, and under `global`, the whole project may see it."""
@@ -124,6 +127,20 @@ class Evaluator:
             elif isinstance(atom, ModuleRef):
                 world.flow(("global", atom.name, target.attr), values, self.frame.source, target)
 
+    def _fill(self, target: ast.Subscript, values: Values) -> None:
+        """`holder[key] = value`: whoever sees the dict by another name can no longer trust what was written out."""
+        holder = self.value(target.value)
+        self.value(target.slice)
+        escape(self.world, values)
+        key = target.slice.value if isinstance(target.slice, ast.Constant) else None
+        name = key if isinstance(key, str) else None
+        self.world.write(holder, name, self.frame.source, target)
+        if name is not None and isinstance(target.value, ast.Name):
+            fields = [dict(atom.fields) for atom in holder.atoms if isinstance(atom, Container) and atom.fields]
+            if len(fields) == 1 and len(holder.atoms) == 1 and not holder.open:
+                filled = written_dict({**fields[0], name: values}, Site(self.frame.source.path, target.lineno))
+                self.frame.bind(target.value.id, filled)
+
     def _anything(self, node: ast.expr) -> Values:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
@@ -134,7 +151,7 @@ class Evaluator:
         kind = type(node.value)
         if kind is bool:
             return one(Scalar("bool", truth=bool(node.value)))
-        return _CONSTANTS.get(kind, UNKNOWN)
+        return text(node.value) if isinstance(node.value, str) else _CONSTANTS.get(kind, UNKNOWN)
 
     def _name(self, node: ast.Name) -> Values:
         return self.name(node.id)
@@ -143,7 +160,8 @@ class Evaluator:
         return attribute(self.world, self.value(node.value), node.attr)
 
     def _await(self, node: ast.Await) -> Values:
-        return awaited(self.value(node.value))
+        found = self.value(node.value)
+        return awaited(found)
 
     def _named(self, node: ast.NamedExpr) -> Values:
         found = self.value(node.value)
@@ -191,11 +209,15 @@ class Evaluator:
 
     def _operation(self, node: ast.BinOp) -> Values:
         left, right = self.value(node.left), self.value(node.right)
-        if isinstance(node.op, ast.Mod) and left == STR:
-            return STR
-        scalars = {atom.kind for atom in left.atoms | right.atoms if isinstance(atom, Scalar)}
+        kinds = {atom.kind if isinstance(atom, Scalar) else "" for atom in left.atoms | right.atoms}
         plain = not left.open and not right.open and left.atoms and right.atoms
-        return join(left, right) if plain and scalars in ({"str"}, {"bytes"}) else UNKNOWN
+        if isinstance(node.op, ast.Mod) and plain and {getattr(atom, "kind", "") for atom in left.atoms} == {"str"}:
+            return STR
+        if plain and kinds <= {"decimal.Decimal", "int"} and "decimal.Decimal" in kinds:
+            return one(Scalar("decimal.Decimal"))
+        if plain and kinds <= {"float", "int"} and "float" in kinds:
+            return one(Scalar("float"))
+        return same_kind(join(left, right)) if plain and kinds in ({"str"}, {"bytes"}) else UNKNOWN
 
     def _text(self, node: ast.JoinedStr) -> Values:
         for part in node.values:
@@ -209,7 +231,7 @@ class Evaluator:
         found = [self.value(item) for item in node.elts]
         for values in found:
             escape(self.world, values)
-        return container(mapping=False, item=opened(join(*found)))
+        return container(mapping=False, item=opened(join(*found)), is_set=isinstance(node, ast.Set))
 
     def _tuple(self, node: ast.Tuple) -> Values:
         found = [self.value(item) for item in node.elts]
@@ -222,15 +244,31 @@ class Evaluator:
         items = [self.value(item) for item in node.values]
         for values in items:
             escape(self.world, values)
+        names = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        written = {name: values for name, values in zip(names, items, strict=True) if isinstance(name, str)}
+        if written and len(written) == len(items):
+            return written_dict(written, Site(self.frame.source.path, node.lineno))
         return container(mapping=True, key=opened(join(*keys)), item=opened(join(*items)))
 
     def _subscript(self, node: ast.Subscript) -> Values:
         found = self.value(node.value)
         self.value(node.slice)
         index = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        written = [atom for atom in found.atoms if isinstance(atom, Container) and atom.fields is not None]
+        if written and len(written) == len(found.atoms) and not found.open:
+            return join(*(self._field(atom, index) for atom in written))
         return builtin.item_of(
             found, index if isinstance(index, int) else None, sliced=isinstance(node.slice, ast.Slice)
         )
+
+    def _field(self, atom: Container, key: object) -> Values:
+        """What a dict that is written out holds under a key; under a computed one, anything that it holds."""
+        if not isinstance(key, str):
+            return opened(atom.item) if self.world.written(atom) else atom.item
+        there = dict(atom.fields or ()).get(key)
+        if there is None:
+            return UNKNOWN
+        return opened(there) if self.world.written(atom, key) else there
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Values:
         inner = Evaluator(self.world, self.frame.inner())
@@ -242,7 +280,8 @@ class Evaluator:
         if isinstance(node, ast.DictComp):
             key, item = inner.value(node.key), inner.value(node.value)
             return container(mapping=True, key=opened(key), item=opened(item))
-        return container(mapping=False, item=opened(inner.value(node.elt)))
+        item = opened(inner.value(node.elt))
+        return container(mapping=False, item=item, is_set=isinstance(node, ast.SetComp))
 
     def _lambda(self, node: ast.Lambda) -> Values:
         inner = Evaluator(self.world, self.frame.inner())
@@ -281,7 +320,7 @@ def hand_out(world: World, values: Values) -> None:
             world.escape(atom.function)
 
 
-_CONSTANTS = {str: STR, bytes: BYTES, int: NUMBER, float: one(Scalar("float")), type(None): NOTHING}
+_CONSTANTS = {bytes: BYTES, int: NUMBER, float: one(Scalar("float")), type(None): NOTHING}
 _E = Evaluator
 _HANDLERS: dict[type[ast.expr], Callable[..., Values]] = {
     ast.Constant: _E._constant,

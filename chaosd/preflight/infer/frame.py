@@ -85,9 +85,9 @@ def doubts(scope: ast.AST) -> frozenset[str]:
     for node in ast.walk(scope):
         asked: ast.expr | None = None
         if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name) and node.func.id in _QUESTIONS:
-            asked = node.args[0]
+            asked = node.args[0] if not _only_reads(node) else None
         elif isinstance(node, ast.Match):
-            asked = node.subject
+            asked = node.subject if any(isinstance(part, ast.MatchClass) for part in ast.walk(node)) else None
         elif isinstance(node, ast.Attribute) and node.attr == "__class__":
             asked = node.value
         path = dotted(asked) if asked is not None else None
@@ -96,14 +96,23 @@ def doubts(scope: ast.AST) -> frozenset[str]:
     return frozenset(found)
 
 
+def _only_reads(node: ast.Call) -> bool:
+    """`getattr(value, "name")`: no question, without a default it is `value.name`."""
+    is_getattr = isinstance(node.func, ast.Name) and node.func.id == "getattr"
+    return is_getattr and len(node.args) == 2 and isinstance(node.args[1], ast.Constant)
+
+
 def assigned_names(body: list[ast.stmt]) -> frozenset[str]:
     """The names that statements bind, inner scopes left out roughly (their names do no harm here)."""
-    return frozenset(
-        node.id
-        for statement in body
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    )
+    found: set[str] = set()
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                found.add(node.id)
+            held = node.value if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) else None
+            if isinstance(held, ast.Name):
+                found.add(held.id)  # a dict that is filled in the loop
+    return frozenset(found)
 
 
 def forget(env: dict[str, Values], names: frozenset[str]) -> dict[str, Values]:

@@ -82,14 +82,14 @@ class Interpreter:
         return False
 
     def _if(self, node: ast.If) -> bool:
-        self.evaluate.value(node.test)
+        self.evaluate.record(node, self.evaluate.value(node.test))
         before = self.frame.env
         if isinstance(node.test, ast.Name | ast.Attribute) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             return self._statements(node.body) and False
         return self._meet(self._branch(node.body, before), self._branch(node.orelse, before))
 
     def _match(self, node: ast.Match) -> bool:
-        self.evaluate.value(node.subject)
+        self.evaluate.record(node, self.evaluate.value(node.subject))
         before = self.frame.env
         ways = [(False, before)]
         for case in node.cases:
@@ -105,7 +105,11 @@ class Interpreter:
         return self._meet(*ways)
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While) -> bool:
-        values = UNKNOWN if isinstance(node, ast.While) else elements(self.evaluate.value(node.iter))
+        values = UNKNOWN
+        if not isinstance(node, ast.While):
+            held = self.evaluate.value(node.iter)
+            self.evaluate.record(node, held)
+            values = elements(held)
         names = self.frame.declared.assigned.get(node)
         if names is None:
             test = [ast.Expr(node.test)] if isinstance(node, ast.While) else []
@@ -211,11 +215,14 @@ class Interpreter:
 
     def _augmented(self, node: ast.AugAssign) -> bool:
         self.evaluate.value(node.value)
+        if isinstance(node.target, ast.Name | ast.Attribute):
+            loaded = ast.copy_location(type(node.target)(**{**vars(node.target), "ctx": ast.Load()}), node.target)
+            self.world.write(self.evaluate.value(loaded), None, self.frame.source, node)
         self.evaluate.assign(node.target, UNKNOWN)
         return False
 
     def _expression(self, node: ast.Expr) -> bool:
-        self.evaluate.value(node.value)
+        self.evaluate.record(node, self.evaluate.value(node.value))
         return False
 
     def _return(self, node: ast.Return) -> bool:
@@ -245,6 +252,8 @@ class Interpreter:
         for target in node.targets:
             if isinstance(target, ast.Name):
                 self.frame.env.pop(target.id, None)
+            elif isinstance(target, ast.Subscript):
+                self.world.write(self.evaluate.value(target.value), None, self.frame.source, target)
         return False
 
     def _leave(self, node: ast.stmt) -> bool:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 _ATOMS_MAX = 8  # more alternatives than this say nothing useful, and would make joins quadratic
+_FIELDS_MAX = 40  # of a dict that is written out: more is a table, not a record
+_TEXT_MAX = 80  # of a constant: longer ones are prose
 _DEPTH_MAX = 3  # of containers in containers: keeps the lattice finite for recursive structures
 
 
@@ -27,15 +30,18 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A builtin value of `kind` str, bytes, bool, int or float.
+    """A plain value: `kind` is str, bytes, bool, int or float, or the dotted name of a type of the standard library.
 
-    `truth` is the value of a constant bool. `origin` is the place where the Redis client that gave it was built,
-    None for everything that is not a Redis reply.
+    `truth` is the value of a constant bool, `text` that of a constant str. `origin` is the place where the Redis client
+    that gave it was built, None for everything that is not a Redis reply. `nuance` says more of some kinds: `nan` of a
+    float that no JSON can carry, `naive` or `aware` of a datetime.
     """
 
     kind: str
     truth: bool | None = None
     origin: Site | None = None
+    text: str | None = None
+    nuance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,17 @@ class RedisCommand:
 class Container:
     """A dict (`key` → `item`) or anything iterable over `item`; for a dict iteration gives `key`.
 
-    `mapping` tells which of both it is.
+    `mapping` tells which of both it is. `fields` are the keys and values of a dict that is written out in the source,
+    at `origins`; None for any other. Whoever believes them asks first whether the dict was changed later
+    (`World.written`). `is_set` tells sets from other things iterable.
     """
 
     mapping: bool
     key: Values
     item: Values
+    is_set: bool = False
+    fields: tuple[tuple[str, Values], ...] | None = None
+    origins: frozenset[Site] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +139,24 @@ class Row:
 class Method:
     """A bound method of a builtin value: `text.split`, `mapping.get`."""
 
-    receiver: Scalar | Container
+    receiver: Scalar | Container | Made | Instance
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An object of a library's class, by dotted path. `given` are the keywords of its making, None if not all known."""
+
+    dotted: str
+    given: frozenset[str] | None
+    origin: Site
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider of dependency_injector: called, it gives `values`; given to another provider, it is called first."""
+
+    values: Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +179,8 @@ Atom = (
     | Container
     | Row
     | Method
+    | Made
+    | Provider
     | Pending
 )
 
@@ -198,23 +227,67 @@ def join(*sets: Values) -> Values:
 
 
 def _without_doubles(atoms: frozenset[Atom]) -> frozenset[Atom]:
-    """Merge containers of one kind, so that their number stays bounded."""
+    """Merge containers of one kind, and constants of one kind, so that their number stays bounded."""
+    texts = [atom for atom in atoms if isinstance(atom, Scalar) and atom.kind == "str" and atom.origin is None]
+    if len(texts) > 1:
+        atoms = atoms.difference(texts) | STR.atoms
     containers = [atom for atom in atoms if isinstance(atom, Container)]
     if len(containers) < 2:
         return atoms
     merged = set(atoms.difference(containers))
-    for mapping in {container.mapping for container in containers}:
-        same = [container for container in containers if container.mapping is mapping]
-        merged.add(Container(mapping, join(*(c.key for c in same)), join(*(c.item for c in same))))
+    for mapping, is_set in {(container.mapping, container.is_set) for container in containers}:
+        same = [container for container in containers if (container.mapping, container.is_set) == (mapping, is_set)]
+        merged.add(_merged(same) if len(same) > 1 else same[0])
     return frozenset(merged)
 
 
-def container(*, mapping: bool, key: Values = NOTHING, item: Values = UNKNOWN) -> Values:
+def _merged(same: list[Container]) -> Container:
+    key, item = join(*(one_.key for one_ in same)), join(*(one_.item for one_ in same))
+    fields: dict[str, Values] | None = {}
+    for one_ in same:
+        if one_.fields is None or fields is None:
+            fields = None
+            continue
+        for name, values in one_.fields:
+            fields[name] = join(fields[name], values) if name in fields else values
+    origins = frozenset[Site]().union(*(one_.origins for one_ in same))
+    known = None if fields is None or len(fields) > _FIELDS_MAX else tuple(sorted(fields.items(), key=lambda f: f[0]))
+    return Container(same[0].mapping, key, item, same[0].is_set, known, origins)
+
+
+@lru_cache(maxsize=65_536)
+def text(constant: str) -> Values:
+    """A constant of the source; a long one is any str."""
+    return one(Scalar("str", text=constant)) if len(constant) <= _TEXT_MAX else STR
+
+
+def texts(values: Values) -> list[str] | None:
+    """The constants that an expression is for certain, None when it may be another text."""
+    found = [atom.text for atom in values.atoms if isinstance(atom, Scalar) and atom.text is not None]
+    return found if found and len(found) == len(values.atoms) and not values.open else None
+
+
+def same_kind(values: Values) -> Values:
+    """The same kinds, without what is known of their value."""
+    atoms = frozenset(replace(a, text=None, truth=None) if isinstance(a, Scalar) else a for a in values.atoms)
+    return values if atoms == values.atoms else Values(atoms, values.open)
+
+
+def container(*, mapping: bool, key: Values = NOTHING, item: Values = UNKNOWN, is_set: bool = False) -> Values:
     """A container; one nested deeper than the lattice goes is UNKNOWN inside."""
     depth = max(_depth(key), _depth(item))
     if depth >= _DEPTH_MAX:
-        return one(Container(mapping, UNKNOWN if mapping else NOTHING, UNKNOWN))
-    return one(Container(mapping, key, item))
+        return one(Container(mapping, UNKNOWN if mapping else NOTHING, UNKNOWN, is_set))
+    return one(Container(mapping, key, item, is_set))
+
+
+def written_dict(fields: dict[str, Values], origin: Site) -> Values:
+    """A dict that is written out in the source with constant keys."""
+    item = join(*map(same_kind, fields.values()))
+    if not fields or len(fields) > _FIELDS_MAX or max(map(_depth, fields.values())) >= _DEPTH_MAX:
+        return container(mapping=True, key=STR, item=opened(item))
+    known = tuple(sorted(fields.items(), key=lambda field_: field_[0]))
+    return one(Container(True, STR, item, fields=known, origins=frozenset({origin})))  # noqa: FBT003
 
 
 def _depth(values: Values) -> int:
@@ -222,7 +295,7 @@ def _depth(values: Values) -> int:
     for atom in values.atoms:
         if isinstance(atom, Container):
             nested.append(1 + max(_depth(atom.key), _depth(atom.item)))
-        elif isinstance(atom, Pending):
+        elif isinstance(atom, Pending | Provider):
             nested.append(1 + _depth(atom.values))
         elif isinstance(atom, Row):
             nested.append(1 + max(map(_depth, atom.parts), default=0))

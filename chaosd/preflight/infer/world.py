@@ -9,7 +9,7 @@ from chaosd.preflight.index.declared import ClassInfo, FunctionInfo
 from chaosd.preflight.index.project import Project
 from chaosd.preflight.index.shape import Shapes
 from chaosd.preflight.index.source import Source
-from chaosd.preflight.infer.values import UNKNOWN, Site, Values, join, opened
+from chaosd.preflight.infer.values import NOTHING, UNKNOWN, Container, Site, Values, join, opened
 
 Key = tuple[str, str, str]  # (what, where, name): ("parameter", function, "client"), ("return", function, "")
 
@@ -26,14 +26,25 @@ class Flows:
     tests: dict[Key, Values] = field(default_factory=dict)
     escaped: set[str] = field(default_factory=set)
     sites: dict[Key, set[tuple[Site, Values]]] = field(default_factory=dict)
+    written: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # by the place of a dict: keys it gets later, "*" for any
 
     def add(self, key: Key, values: Values, site: Site, *, test: bool) -> None:
         """Let `values` flow to `key`. Flows from tests count only where the product has none."""
+        if key[0] == "written":
+            self.written.setdefault(key[1], set()).add(key[2])
+            return
         table = self.tests if test else self.product
         before = table.get(key)
         table[key] = values if before is None else join(before, values)
-        if key[0] in {"attribute", "parameter"} and not test:
+        if key[0] in {"attribute", "parameter", "omitted"} and not test:
             self.sites.setdefault(key, set()).add((site, values))
+
+    def changed(self, origin: str, key: str | None) -> bool:
+        """Whether the dict written out at `origin` gets `key` later (None: any key)."""
+        keys = self.written.get(origin)
+        return bool(keys) if key is None or not keys else key in keys or "*" in keys
 
     def get(self, key: Key) -> Values | None:
         """What reaches `key`, None when nothing was seen to."""
@@ -69,7 +80,21 @@ class Record:
         return self.values.get(node, UNKNOWN)
 
 
-RECORDED = (ast.Call, ast.Attribute, ast.Compare, ast.Subscript, ast.BinOp, ast.FormattedValue, ast.Return)
+RECORDED = (
+    ast.Call,
+    ast.Attribute,
+    ast.Compare,
+    ast.Subscript,
+    ast.BinOp,
+    ast.FormattedValue,
+    ast.Return,
+    ast.Await,
+    ast.Expr,
+    ast.Match,
+    ast.For,
+    ast.If,
+    ast.Dict,
+)
 
 
 @dataclass(slots=True)
@@ -90,6 +115,17 @@ class World:
     def escape(self, key: str) -> None:
         """A function or class is handed around: others may call it with anything."""
         self.seen.escaped.add(key)
+
+    def write(self, values: Values, key: str | None, source: Source, node: ast.AST) -> None:
+        """A dict gets a key (None: any key) after it was written out."""
+        for atom in values.atoms:
+            if isinstance(atom, Container):
+                for origin in atom.origins:
+                    self.flow(("written", str(origin), "*" if key is None else key), NOTHING, source, node)
+
+    def written(self, atom: Container, key: str | None = None) -> bool:
+        """Whether a dict that was written out may hold something else under a key (None: under any) by now."""
+        return any(self.known.changed(str(origin), key) for origin in atom.origins)
 
     def global_(self, module: str, name: str) -> Values:
         """A module-level variable."""

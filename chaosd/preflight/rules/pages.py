@@ -1,0 +1,37 @@
+"""The table of rules in docs/preflight/README.md: written from the rules, so that it cannot say anything else.
+
+python -m chaosd.preflight.rules.pages docs/preflight/README.md
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from chaosd.preflight.rules.table import GROUPS
+
+BEGIN = "<!-- rules: written by python -m chaosd.preflight.rules.pages -->"
+END = "<!-- end of rules -->"
+_UNUSED = ("unused-suppression", "an `ignore[…]` comment with nothing to ignore")
+
+
+def table() -> str:
+    """One row for each rule, in groups."""
+    rows = ["| group | rule | finds |", "|---|---|---|"]
+    for group, rules in GROUPS.items():
+        rows += [f"| {group} | [{rule.name}]({rule.name}.md) | {rule.summary} |" for rule in rules]
+    name, finds = _UNUSED
+    rows.append(f"| source | [{name}]({name}.md) | {finds} |")
+    return "\n".join(rows)
+
+
+def renewed(text: str) -> str:
+    """The page with the table as it must be."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
