@@ -18,6 +18,7 @@ from chaosd.kernel.errors import SourceError, UsageError, nearest
 
 SUFFIX = ".yaml"
 LAB = "lab"
+_FOLDERS = ("", "faults", LAB)
 # Faults whose undo is a start may come straight after their end: down for no longer than that takes.
 _STARTS = ("restart", "kill")
 
@@ -88,9 +89,9 @@ def find(given: str) -> Path:
 
 
 def all_bundled() -> dict[str, Path]:
-    """The bundled experiments by name. Those in `lab/` demonstrate what is not PASS."""
+    """The bundled experiments by name: those of single faults in `faults/`, what is not PASS in `lab/`."""
     root = bundled("experiments")
-    return {path.stem: path for folder in (root, root / LAB) for path in sorted(folder.glob("*" + SUFFIX))}
+    return {path.stem: path for name in _FOLDERS for path in sorted((root / name).glob("*" + SUFFIX))}
 
 
 def in_lab(path: Path) -> bool:
