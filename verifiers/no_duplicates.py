@@ -9,8 +9,6 @@ DOUBLE-OUTCOME a result in the output and in the dead letter topic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from chaosd.journal.model import Partition
@@ -23,42 +21,23 @@ from chaosd.verification.verifier import Verifier
 ANOMALIES = ("DUP-ID", "DUP-OFFSET", "DOUBLE-OUTCOME")
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
-    """`single` are records read once only in this share: another share may have read them with another content."""
-
-    findings: found.Findings
-    single: np.ndarray
-
-
-def fold(case: Case, partition: Partition) -> Partial:
+def fold(case: Case, partition: Partition) -> found.Findings:
     """Count results and compare the contents of each coordinate."""
     rows = partition.envelopes
     again = rows[(rows["n_output"] > 1) | (rows["n_dlq"] > 1)]
     twice = found.of_envelopes(again, again["last_output_ns"])
     twice["allowed"] = _allowed(case, again)
     both = rows[(rows["n_output"] > 0) & (rows["n_dlq"] > 0)]
-    sightings = partition.sightings
-    return Partial(
-        {
-            "DUP-ID": twice,
-            "DUP-OFFSET": _overwritten(sightings),
-            "DOUBLE-OUTCOME": found.of_envelopes(both, both["first_dlq_ns"]),
-        },
-        _single(sightings),
-    )
+    sightings = partition.sightings if partition.contested is None else partition.contested
+    return {
+        "DUP-ID": twice,
+        "DUP-OFFSET": _overwritten(sightings),
+        "DOUBLE-OUTCOME": found.of_envelopes(both, both["first_dlq_ns"]),
+    }
 
 
-def merge(a: Partial, b: Partial) -> Partial:
-    """Join two shares."""
-    return Partial(found.join(a.findings, b.findings), np.concatenate((a.single, b.single)))
-
-
-def conclude(case: Case, partial: Partial) -> Verdict:
+def conclude(case: Case, findings: found.Findings) -> Verdict:
     """FAIL for each class that the experiment does not permit."""
-    single = partial.single[np.lexsort([partial.single[name] for name in ("final", "offset", "partition", "topic")])]
-    across = np.concatenate((partial.findings["DUP-OFFSET"], _overwritten(single)))
-    findings = {**partial.findings, "DUP-OFFSET": across}
     failing = found.failing(findings, ANOMALIES)
     allowed = int(findings["DUP-ID"]["allowed"].sum())
     return Verdict(
@@ -79,17 +58,11 @@ def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
 
 
 def _overwritten(sightings: np.ndarray) -> np.ndarray:
-    """Rows of coordinates that were read with more than one content. `sightings` is sorted by coordinates."""
+    """Rows whose content differs from what was read before at the same place; `sightings` is sorted by coordinates."""
     same = ~found.first_of_each(sightings, "topic", "partition", "offset")
     changed = np.zeros(len(sightings), bool)
     changed[1:] = same[1:] & (sightings["content"][1:] != sightings["content"][:-1])
     return found.of_sightings(sightings[changed])
 
 
-def _single(sightings: np.ndarray) -> np.ndarray:
-    first = found.first_of_each(sightings, "topic", "partition", "offset")
-    alone = first & np.append(first[1:], True) if len(first) else first
-    return np.asarray(sightings[alone])
-
-
-verifier = Verifier("no_duplicates", ANOMALIES, fold, merge, conclude)
+verifier = Verifier("no_duplicates", ANOMALIES, fold, found.join, conclude)

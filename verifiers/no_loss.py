@@ -3,13 +3,16 @@
 LOST        acknowledged, its output is in neither read, and the drain of its input partition is proved
 UNSEEN      the same without that proof: not known
 STUCK       an input partition with due, unresolved envelopes neither commits nor resolves anything for longer than
-            max(recovery limit, 10 s), with no fault in force and a healthy stack (verification/stuck.py)
-VANISHED    seen live, absent in the fresh read
+            max(recovery limit, 10 s, the target's own idle time), with no fault in force and a healthy stack
+            (verification/stuck.py)
+VANISHED    a record seen live, absent in the fresh read: left open where the topic is compacted or the log begins
+            behind it
 RESURRECTED definitely rejected, yet its record or its result is there
 RECOVERED   the outcome of its send was unknown, and it appeared: counted
 VOIDED      a fault took the obligation away: counted
 
-A missing SYSTEM_ERROR is for the verifier system_errors; while it is not settled, it is UNSEEN or STUCK here.
+A missing SYSTEM_ERROR is for the verifier system_errors; while it is not settled, it is UNSEEN or STUCK here. The
+detail `loss` bounds the results lost, SYSTEM_ERRORs included: at least `proved`, at most `possible`.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from chaosd.journal.columns import Deviation, Outcome, Role
+from chaosd.journal.columns import Outcome, Role
+from chaosd.journal.join import coordinates
 from chaosd.journal.model import Partition
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found, stuck
 from chaosd.verification.case import Case
-from chaosd.verification.obligations import drained, owed, resolved, voided
+from chaosd.verification.missing import bounds, masked, missing, unidentified
+from chaosd.verification.obligations import owed, resolved, voided
 from chaosd.verification.verifier import Verifier
 
 ANOMALIES = ("LOST", "UNSEEN", "STUCK", "VANISHED", "RESURRECTED", "RECOVERED", "VOIDED")
@@ -33,16 +38,22 @@ HOPS = {
     1: "broker_lost: acknowledged, yet not in the input log",
     2: "committed past without a result",
     3: "in the input, never committed past",
+    4: "the topic's own retention or compaction may have taken it",
 }
+_TAKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """`unidentified` counts output records without identity: as many missing outputs cannot be called LOST."""
+    """`errors` are SYSTEM_ERRORs missing by proof (dtype FOUND), `unidentified` counts records that may be results,
+    `unsettled` sends of which nobody knows whether they are in the log.
+    """
 
     findings: found.Findings
     idle: stuck.Idle
+    errors: np.ndarray
     unidentified: int
+    unsettled: int
 
 
 def fold(case: Case, partition: Partition) -> Partial:
@@ -50,29 +61,41 @@ def fold(case: Case, partition: Partition) -> Partial:
     rows = partition.envelopes
     owes = owed(rows)
     void = voided(case, rows)
-    missing = owes & ~resolved(rows) & ~void
-    proved = drained(case, rows)
-    lost = missing & proved & (rows["kind"] == 0)
-    vanished = owes & _vanished(case, rows)
+    done = resolved(rows)
+    gone = missing(case, rows)
+    unseen = owes & ~done & ~void & ~gone
     findings = {
-        "LOST": _rows(rows, lost),
-        "UNSEEN": _rows(rows, missing & ~proved),
+        "LOST": _rows(rows, gone & (rows["kind"] == 0)),
+        "UNSEEN": _rows(rows, unseen),
         "STUCK": found.of_envelopes(rows[:0], rows["due_ns"][:0]),
-        "VANISHED": _rows(rows, vanished),
+        "VANISHED": _vanished(case, partition.sightings),
         "RESURRECTED": _rows(rows, (rows["outcome"] == Outcome.REJECTED) & _appeared(rows)),
-        "RECOVERED": _rows(rows, owes & (rows["acked_ns"] < 0) & resolved(rows)),
-        "VOIDED": _rows(rows, void & owes & ~resolved(rows)),
+        "RECOVERED": _rows(rows, done & _unknown(rows)),
+        "VOIDED": _rows(rows, void & owes & ~done),
     }
     if case.run.expect.loss == "not_judged":
         findings["LOST"]["allowed"] = 1
     # What was committed past does not wait any more; the partition may be still because there is nothing to do.
-    waits = owes & ~void & ~(missing & (proved | (rows["committed"] > 0)))
-    return Partial(findings, stuck.idle(case, rows, waits), _unidentified(case, partition.stray))
+    waits = owes & ~void & ~gone & ~(unseen & (rows["committed"] > 0))
+    unsettled = 0 if case.run.fresh_complete else int(((rows["outcome"] == Outcome.INDETERMINATE) & ~done).sum())
+    return Partial(
+        findings=findings,
+        idle=stuck.idle(case, rows, waits),
+        errors=_rows(rows, gone & (rows["kind"] > 0)),
+        unidentified=unidentified(case, partition.stray),
+        unsettled=unsettled,
+    )
 
 
 def merge(a: Partial, b: Partial) -> Partial:
     """Join two shares."""
-    return Partial(found.join(a.findings, b.findings), stuck.join(a.idle, b.idle), a.unidentified + b.unidentified)
+    return Partial(
+        findings=found.join(a.findings, b.findings),
+        idle=stuck.join(a.idle, b.idle),
+        errors=np.concatenate((a.errors, b.errors)),
+        unidentified=a.unidentified + b.unidentified,
+        unsettled=a.unsettled + b.unsettled,
+    )
 
 
 def conclude(case: Case, partial: Partial) -> Verdict:
@@ -82,13 +105,14 @@ def conclude(case: Case, partial: Partial) -> Verdict:
     findings["STUCK"] = stuck.find(case, partial.idle)
     unseen, halted = findings["UNSEEN"], findings["STUCK"]
     findings["UNSEEN"] = unseen[~np.isin(_identity(unseen), _identity(halted))]
-    if 0 < len(findings["LOST"]) <= partial.unidentified:
-        findings["UNSEEN"] = np.concatenate((findings["UNSEEN"], findings["LOST"]))
+    gone = len(findings["LOST"]) + len(partial.errors)
+    unknown = len(unseen) + partial.unsettled
+    if gone and masked(gone, partial.unidentified):
+        findings["UNSEEN"] = np.concatenate((findings["UNSEEN"], findings["LOST"], partial.errors))
         findings["LOST"] = findings["LOST"][:0]
         reasons.append("unidentified_records")
     failing = [name for name in found.failing(findings, ANOMALIES) if name not in (*_HARMLESS, "UNSEEN")]
-    if "VANISHED" in failing and _log_start_moved(case):
-        failing.remove("VANISHED")
+    if (findings["VANISHED"]["hop"] == _TAKEN).any():
         reasons.append("retention")
     if len(findings["UNSEEN"]):
         reasons.append("UNSEEN")
@@ -101,6 +125,7 @@ def conclude(case: Case, partial: Partial) -> Verdict:
         reasons=(*failing, *reasons),
         counts=found.counts(findings, ANOMALIES),
         witnesses=found.witnesses(case, findings, ANOMALIES, HOPS),
+        details={"loss": bounds(gone, partial.unidentified, unknown)},
     )
 
 
@@ -114,30 +139,47 @@ def _missing(rows: np.ndarray) -> np.ndarray:
     return np.asarray((rows["outcome"] == Outcome.ACKED) & ~resolved(rows))
 
 
+def _unknown(rows: np.ndarray) -> np.ndarray:
+    """Which sends nobody acknowledged: still unknown, or settled by the input log alone."""
+    settled = (rows["outcome"] == Outcome.ACKED) & (rows["acked_ns"] < 0)
+    return np.asarray(settled | (rows["outcome"] == Outcome.INDETERMINATE))
+
+
 def _appeared(rows: np.ndarray) -> np.ndarray:
     return np.asarray((rows["in_offset"] >= 0) | (rows["n_output"] > 0) | (rows["n_dlq"] > 0))
 
 
-def _vanished(case: Case, rows: np.ndarray) -> np.ndarray:
+def _vanished(case: Case, sightings: np.ndarray) -> np.ndarray:
+    """Records of results that were read live, and not as this envelope's at the same place by the fresh read."""
     if not case.run.fresh_complete:
-        return np.zeros(len(rows), bool)
-    output = (rows["live_output"] > 0) & (rows["fresh_output"] == 0)
-    dlq = (rows["live_dlq"] > 0) & (rows["fresh_dlq"] == 0)
-    return np.asarray(output | dlq)
+        return found.of_sightings(sightings[:0])
+    follows = ~found.first_of_each(sightings, "topic", "partition", "offset", "row")[1:]
+    live = sightings["final"] == 0
+    # Nearly every record is read live and then afresh: two rows beside one another.
+    alone = live.copy()
+    alone[:-1] &= ~follows
+    alone = np.flatnonzero(alone & (sightings["row"] >= 0) & case.on_topics(sightings, Role.OUTPUT, Role.DLQ))
+    if not len(alone):
+        return found.of_sightings(sightings[:0])
+    place = coordinates(sightings["topic"], sightings["partition"], sightings["offset"])
+    there = np.flatnonzero(~live & np.isin(place, place[alone]))
+    fresh = set(zip(place[there].tolist(), sightings["row"][there].tolist(), strict=True))
+    seen = zip(place[alone].tolist(), sightings["row"][alone].tolist(), strict=True)
+    gone = alone[[one not in fresh for one in seen]]
+    told = found.of_sightings(sightings[gone])
+    told["allowed"] = _may_be_taken(case, told)
+    told["hop"] = np.where(told["allowed"], _TAKEN, 0)
+    return told
 
 
-def _unidentified(case: Case, stray: np.ndarray) -> int:
-    here = case.on_topics(stray, Role.OUTPUT) & ((stray["deviation"] & Deviation.UNIDENTIFIED) > 0)
-    return int(found.first_of_each(stray[here], "topic", "partition", "offset").sum())
-
-
-def _log_start_moved(case: Case) -> bool:
-    """Whether the log of an output or dead letter topic lost its head while the run went on."""
-    progress = case.progress
-    own = progress[case.on_topics(progress, Role.OUTPUT, Role.DLQ)]
-    own = own[np.lexsort((own["t_ns"], own["partition"], own["topic"]))]
-    same = ~found.first_of_each(own, "topic", "partition")[1:]
-    return bool((same & (own["log_start"][1:] > own["log_start"][:-1])).any())
+def _may_be_taken(case: Case, told: np.ndarray) -> np.ndarray:
+    """Which records the broker itself may have removed: of compacted topics, and before the start of their log."""
+    taken = np.array([case.run.topics[topic].compacted for topic in told["topic"]], bool)
+    progress = case.progress[case.progress["log_start"] > 0]
+    for index, row in enumerate(told):
+        same = (progress["topic"] == row["topic"]) & (progress["partition"] == row["partition"])
+        taken[index] |= bool((progress["log_start"][same] > row["offset"]).any())
+    return taken
 
 
 def _identity(rows: np.ndarray) -> Any:

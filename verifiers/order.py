@@ -1,8 +1,9 @@
 """Within one output partition and key, first appearances follow the order of the input log.
 
 REORDERED  an identity whose first appearance comes after that of one with a higher input offset. Only the first
-           appearance counts, so what an at-least-once target emits again is not paired, nor are dead letters. A stream
-           has exactly one key (experiment/content.py).
+           appearance counts, so what an at-least-once target emits again is not paired. Nor are envelopes with a dead
+           letter (they may have been replayed) or with more than one record in the input log. A stream has exactly
+           one key (experiment/content.py).
 
 Policy: `order: per_key | per_key_outside_faults | any`; outside: not sent and not committed past during
 [inject, clear + recovery limit] of a fault.
@@ -62,7 +63,8 @@ def _first_appearances(case: Case, rows: np.ndarray, sightings: np.ndarray) -> n
     # Written backwards: the first one is written last, and stays.
     first[sightings["row"][outputs[::-1]]] = outputs[::-1]
     of = sightings["row"][outputs]
-    return np.asarray(outputs[(first[of] == outputs) & (rows["in_offset"][of] >= 0)])
+    paired = (rows["in_offset"] >= 0) & (rows["n_dlq"] == 0) & (rows["n_input"] <= 1)
+    return np.asarray(outputs[(first[of] == outputs) & paired[of]])
 
 
 def _keys(rows: np.ndarray) -> np.ndarray:

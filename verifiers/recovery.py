@@ -12,6 +12,7 @@ not_decided, not_healed. `capacity` beside a FAIL: its backlog explains it. Defi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from chaosd.verification.episodes import episodes
 from chaosd.verification.figures import curve, figures, headroom
 from chaosd.verification.recovering import Recovery, View, judge_episode, views
 from chaosd.verification.verifier import Verifier
-from chaosd.verification.waiting import BASELINE, Waiting, by_kind, join, observed, times, waiting
+from chaosd.verification.waiting import BASELINE, Waiting, by_kind, in_order, join, observed, times, waiting
 
 ANOMALIES = ("SLOW-RECOVERY", "SLOW")
 _FAILED = ("too_slow", "not_recovered", "too_late")
@@ -38,6 +39,7 @@ def fold(case: Case, partition: Partition) -> Waiting:
 
 def conclude(case: Case, known: Waiting) -> Verdict:
     """Judge every episode against the baseline, and the latency outside faults if asked."""
+    known = in_order(known)
     baselines = _baselines(case, known)
     details: dict[str, Any] = {"curve": curve(case.run, known.rows, observed(case, known.rows)[1])}
     if baselines is None:
@@ -81,10 +83,20 @@ def _recoveries(
         judge_episode(case, episode, low, high, known=known, ends_ns=ends_ns, threshold_ns=threshold_ns)
         for episode in episodes(case.run, threshold_ns)
     ]
+    recoveries = [_still_broken(case, recovery, threshold_ns) for recovery in recoveries]
     if blocked:
         recoveries = [Recovery(r.episode, r.low_ns, r.high_ns, Grade.INCONCLUSIVE, tuple(blocked)) for r in recoveries]
     details["episodes"] = [_told(case, recovery, high, known, threshold_ns) for recovery in recoveries]
     return recoveries, tuple(blocked) if recoveries else ()
+
+
+def _still_broken(case: Case, recovery: Recovery, threshold_ns: int) -> Recovery:
+    """A FAIL while another fault was in force that nobody healed is not the pipeline's."""
+    until_ns = recovery.episode.zero_high_ns + case.run.limit_ns + case.run.hold_ns + threshold_ns
+    stays = any(one.clear_high_ns < 0 and 0 <= one.call_ns <= until_ns for one in case.run.injections)
+    if recovery.grade is Grade.FAIL and stays:
+        return replace(recovery, grade=Grade.INCONCLUSIVE, reasons=("not_healed",))
+    return recovery
 
 
 def _outside(case: Case, known: Waiting, recoveries: list[Recovery], details: dict[str, Any]) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from chaosd.journal.model import Partition
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found
 from chaosd.verification.case import Case, overlaps
-from chaosd.verification.obligations import drained, owed, resolved, sent_ns, voided
+from chaosd.verification.missing import masked, missing, unidentified
+from chaosd.verification.obligations import sent_ns
 from chaosd.verification.verifier import Verifier
 
 ANOMALIES = ("MISSING-ERROR", "WRONG-ERROR", "UNEXPECTED-ERROR")
@@ -37,9 +38,10 @@ _WRONG = (
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """`unidentified` counts dead letters without identity: as many missing ones cannot be called MISSING-ERROR."""
+    """`missing` and `unidentified` count what verification/missing.py holds against one another."""
 
     findings: found.Findings
+    missing: int
     unidentified: int
 
 
@@ -47,34 +49,34 @@ def fold(case: Case, partition: Partition) -> Partial:
     """Compare one share's dead letters with what its envelopes owe."""
     rows, sightings = partition.envelopes, partition.sightings
     poison = rows["kind"] > 0
-    missing = rows[owed(rows) & poison & ~resolved(rows) & ~voided(case, rows) & drained(case, rows)]
+    gone = missing(case, rows)
+    lacking = rows[gone & poison]
     dlq = sightings[case.on_topics(sightings, Role.DLQ)]
     letters = dlq[dlq["row"] >= 0]
     wrong = letters[_wrong(letters, rows)]
     surprising = rows[(rows["kind"] == 0) & (rows["n_dlq"] > 0)]
     unexpected = found.of_envelopes(surprising, surprising["first_dlq_ns"])
     unexpected["allowed"] = _allowed(case, surprising)
-    stray = dlq[(dlq["row"] < 0) & ((dlq["deviation"] & Deviation.UNIDENTIFIED) > 0)]
     findings = {
-        "MISSING-ERROR": found.of_envelopes(missing, missing["due_ns"], np.where(missing["in_offset"] < 0, 1, 2)),
+        "MISSING-ERROR": found.of_envelopes(lacking, lacking["due_ns"], np.where(lacking["in_offset"] < 0, 1, 2)),
         "WRONG-ERROR": found.of_sightings(wrong),
         "UNEXPECTED-ERROR": unexpected,
     }
-    return Partial(findings, int(found.first_of_each(stray, "topic", "partition", "offset").sum()))
+    return Partial(findings, int(gone.sum()), unidentified(case, partition.stray))
 
 
 def merge(a: Partial, b: Partial) -> Partial:
     """Join two shares."""
-    return Partial(found.join(a.findings, b.findings), a.unidentified + b.unidentified)
+    return Partial(found.join(a.findings, b.findings), a.missing + b.missing, a.unidentified + b.unidentified)
 
 
 def conclude(case: Case, partial: Partial) -> Verdict:
     """FAIL for each class that the experiment does not permit."""
-    findings = partial.findings
-    failing = list(found.failing(findings, ANOMALIES))
-    unknown = "MISSING-ERROR" in failing and len(findings["MISSING-ERROR"]) <= partial.unidentified
-    if unknown:
-        failing.remove("MISSING-ERROR")
+    findings: dict[str, np.ndarray] = dict(partial.findings)
+    unknown = len(findings["MISSING-ERROR"]) > 0 and masked(partial.missing, partial.unidentified)
+    if unknown:  # the verifier no_loss has them as UNSEEN
+        findings["MISSING-ERROR"] = findings["MISSING-ERROR"][:0]
+    failing = found.failing(findings, ANOMALIES)
     reasons = (*failing, *(("unidentified_records",) if unknown else ()))
     return Verdict(
         verifier="system_errors",
@@ -96,7 +98,7 @@ def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), bool)
     # Seen by the fresh read only: it came some time after the last live sighting, so it is not excused by the past.
     seen = np.where(rows["first_dlq_ns"] >= 0, rows["first_dlq_ns"], sent_ns(rows))
-    return overlaps(sent_ns(rows), seen, case.fault_spans(case.run.limit_ns))
+    return overlaps(sent_ns(rows), seen, case.trouble_spans(case.run.limit_ns))
 
 
 verifier = Verifier("system_errors", ANOMALIES, fold, merge, conclude)

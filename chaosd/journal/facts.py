@@ -58,7 +58,12 @@ def segments(facts: Sequence[Fact]) -> tuple[Segment, ...]:
 def topics(started: Fact) -> tuple[TopicFacts, ...]:
     """The run's topics in the order that rows index."""
     return tuple(
-        TopicFacts(str(topic["name"]), Role[str(topic["role"]).upper()], int(topic["partitions"]))
+        TopicFacts(
+            name=str(topic["name"]),
+            role=Role[str(topic["role"]).upper()],
+            partitions=int(topic["partitions"]),
+            compacted=bool(topic.get("compacted")),
+        )
         for topic in started.get("topics", ())
     )
 

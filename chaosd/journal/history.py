@@ -79,11 +79,12 @@ class RunHistory:
             return
         per_block = -(-plan.streams // blocks)
         block = np.where(joined["row"] >= 0, joined["stream"] // per_block, 0)
+        contested = join.contested(joined)
         for number in range(blocks):
             low, high = np.searchsorted(plan.envelopes["stream"], (number * per_block, (number + 1) * per_block))
             share = joined[block == number]
             share["row"] = np.where(share["row"] >= 0, share["row"] - low, -1)
-            yield Partition(plan.envelopes[low:high], share)
+            yield Partition(plan.envelopes[low:high], share, contested if number == 0 else contested[:0])
 
 
 def load(run_dir: Path) -> RunHistory:
@@ -209,6 +210,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         poisoned=bool(said.first(facts, "generator_poisoned")),
         deaths=said.deaths(facts),
         fifo=bool(started.get("target", {}).get("fifo")),
+        max_idle_ns=int(started.get("target", {}).get("max_idle_ns", 0)),
         baseline_reused=said.first(facts, "baseline_reused") or None,
         facts=facts,
     )

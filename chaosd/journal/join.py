@@ -18,6 +18,7 @@ from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
 # A coordinate as one sortable number: topic, partition, offset, final. Offsets up to 2^40 - 1.
 _TOPIC_BIT, _PARTITION_BIT, _OFFSET_BIT = 56, 41, 1
 _NONE = np.iinfo(np.int64).max
+_MISLEADING = int(Deviation.FOREIGN | Deviation.COORDINATES)
 _NOT_OURS = int(Deviation.FOREIGN | Deviation.UNPLANNED)
 
 
@@ -117,12 +118,15 @@ def sightings(plan: Plan, seen: np.ndarray, topics: Sequence[TopicFacts]) -> np.
 
 
 def _join_by_origin(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
-    """Give a dead letter without identity that of the input record whose coordinates it names."""
+    """Give a dead letter the identity of the input record whose coordinates it names.
+
+    They are stronger evidence than the identity that it carries: another one beside them is the letter's mistake.
+    """
     roles = _roles(joined, topics)
     sources = [n for n, topic in enumerate(topics) if topic.role is Role.INPUT]
     wanting = np.flatnonzero(
         (roles == Role.DLQ)
-        & (joined["stream"] == NO_STREAM)
+        & (joined["deviation"] & _MISLEADING == 0)
         & (joined["origin_offset"] >= 0)
         & (joined["origin_partition"] >= 0)
     )
@@ -136,6 +140,9 @@ def _join_by_origin(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]
     at = np.minimum(np.searchsorted(places, claimed), len(places) - 1)
     found = places[at] == claimed
     rows = joined["row"][inputs[at[found]]]
+    carried = joined["stream"][wanting[found]] != NO_STREAM
+    differs = wanting[found][carried & (joined["row"][wanting[found]] != rows)]
+    joined["deviation"][differs] |= np.uint32(Deviation.COORDINATES)
     joined["row"][wanting[found]] = rows
     joined["stream"][wanting[found]] = plan.envelopes["stream"][rows]
     joined["seq"][wanting[found]] = plan.envelopes["seq"][rows]
@@ -145,6 +152,13 @@ def _roles(rows: np.ndarray, topics: Sequence[TopicFacts]) -> np.ndarray:
     table = np.full(256, 255, np.uint8)
     table[: len(topics)] = [topic.role for topic in topics]
     return np.asarray(table[rows["topic"]])
+
+
+def contested(joined: np.ndarray) -> np.ndarray:
+    """The rows of coordinates that were read with more than one content; `joined` is sorted by coordinates."""
+    place = coordinates(joined["topic"], joined["partition"], joined["offset"])
+    changed = (place[1:] == place[:-1]) & (joined["content"][1:] != joined["content"][:-1])
+    return np.asarray(joined[np.isin(place, place[1:][changed])] if changed.any() else joined[:0])
 
 
 def results(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
@@ -194,6 +208,10 @@ def input_log(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts], *, r
     inputs = joined[(_roles(joined, topics) == Role.INPUT) & (joined["row"] >= 0)]
     # Sorted by coordinates: turned round, the first appearance of each envelope is written last, and stays.
     inputs = inputs[::-1]
+    place = coordinates(inputs["topic"], inputs["partition"], inputs["offset"])
+    new = np.ones(len(inputs), bool)
+    new[1:] = (place[1:] != place[:-1]) | (inputs["row"][1:] != inputs["row"][:-1])
+    envelopes["n_input"] = _count(inputs["row"][new], len(envelopes))
     if read_whole:
         envelopes["in_partition"], envelopes["in_offset"] = -1, -1
     envelopes["in_partition"][inputs["row"]] = inputs["partition"]

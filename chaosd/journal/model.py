@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from chaosd.experiment.spec import Expect
 
 # One row per planned envelope, sorted by (stream, seq). `in_partition`/`in_offset` name its record in the input log (-1
-# when it is not there). `n_*` count distinct coordinates over the live and the fresh read, `live_*` and `fresh_*` over
-# one of them. The `*_ns` of results are of the live read.
+# when it is not there), its first one of `n_input`. `n_*` count distinct coordinates over the live and the fresh read,
+# `live_*` and `fresh_*` over one of them. The `*_ns` of results are of the live read.
 ENVELOPES = np.dtype(
     [
         ("stream", "u2"),
@@ -35,6 +35,7 @@ ENVELOPES = np.dtype(
         ("in_partition", "i2"),
         ("in_offset", "i8"),
         ("committed", "u1"),
+        ("n_input", "u2"),
         ("n_output", "u2"),
         ("n_dlq", "u2"),
         ("first_output_ns", "i8"),
@@ -55,11 +56,12 @@ BEATS = np.dtype([("process", "u1"), *((name, HEARTBEATS.dtype[name]) for name i
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic of the run; columns name it by its index in `RunFacts.topics`."""
+    """A topic of the run; columns name it by its index in `RunFacts.topics`. A `compacted` one may lose records."""
 
     name: str
     role: Role
     partitions: int
+    compacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,9 @@ class RunFacts:
     """The facts of a run, merged over its processes.
 
     `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
-    files that are not there; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by
-    input partition, None where the run never drained; `ended_ns` is None for a run that was cut off; `facts` are all
-    lines of all processes in order of time.
+    files that are not there; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
+    None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `ended_ns`
+    is None for a run that was cut off; `facts` are all lines of all processes in order of time.
     """
 
     run_id: str
@@ -152,20 +154,24 @@ class RunFacts:
     poisoned: bool = False
     deaths: tuple[str, ...] = ()
     fifo: bool = False
+    max_idle_ns: int = 0
     baseline_reused: Mapping[str, Any] | None = None
     facts: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A share of a run's rows such that all rows of an envelope are in one share.
+    """A share of a run's rows such that all rows of a stream (and so of an envelope, and of a key) are in one share.
 
     `envelopes` has dtype ENVELOPES; `sightings` has dtype JOINED, sorted by (topic, partition, offset, final). Every
-    stray is in exactly one share.
+    stray is in exactly one share. `contested` are the sightings of coordinates that were read with more than one
+    content: those of the whole history in one of its shares, none in the others, because the contents may belong to
+    different envelopes. None: this share is the whole history.
     """
 
     envelopes: np.ndarray
     sightings: np.ndarray
+    contested: np.ndarray | None = None
 
     @property
     def stray(self) -> np.ndarray:

@@ -72,19 +72,26 @@ def figures(report: Report) -> tuple[Figure, ...]:
     """The key figures, in the order of the banner."""
     counts, account = totals(report), report.envelopes
     lost, undecided = (sum(counts.get(name, 0) for name in names) for names in (_LOSSES, _OPEN))
+    open_note = f"{undecided:,} undecided{_bounds(report)}" if undecided else "none undecided"
     duplicates = counts.get("DUP-ID", 0)
     policy = str(report.setting.expect.get("duplicates", "")).replace("_", " ")
     errors = f"{account.expected_dlq:,} to the dead letter topic"
     return (
         *_recovery_figure(report),
         Figure("accepted envelopes", f"{account.acked:,}", f"{account.expected_output:,} owe an output, {errors}"),
-        Figure(
-            "lost", f"{lost:,}", f"{undecided:,} undecided" if undecided else "none undecided", _mood(lost, undecided)
-        ),
+        Figure("lost", f"{lost:,}", open_note, _mood(lost, undecided)),
         Figure("duplicates", f"{duplicates:,}", policy or "counted"),
         *_faults_figure(report),
         *_certificate_figure(report),
     )
+
+
+def _bounds(report: Report) -> str:
+    """What is proved to be lost at least, and possible at most; empty where no verifier says so."""
+    for verifier in report.verifiers:
+        if bounds := verifier.details.get("loss"):
+            return f"; lost are at least {bounds['proved']:,} and at most {bounds['possible']:,}"
+    return ""
 
 
 def _mood(bad: int, doubtful: int) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chaosd.journal.columns import Role
-from chaosd.journal.model import BEATING, History, RunFacts
+from chaosd.journal.columns import Outcome, Role
+from chaosd.journal.model import BEATING, ENVELOPES, History, RunFacts
 from chaosd.kernel.clock import MS
 
 # Far enough in the future for any time; half of the range, so that sums with it stay inside int64.
@@ -24,12 +24,14 @@ _NO_SPANS = np.zeros((0, 2), np.int64)
 @dataclass(frozen=True, slots=True)
 class Case:
     """One run before the judge. `stalls` are spans in which the tap may have seen late what was there early;
-    `progress` has the columns of `journal.columns.PROGRESS`; `witness_limit` None shows every witness of a class.
+    `progress` has the columns of `journal.columns.PROGRESS`; `drained` says for each input partition whether its drain
+    is proved, the last one stands for records that are in none; `witness_limit` None shows every witness of a class.
     """
 
     run: RunFacts
     stalls: np.ndarray
     progress: np.ndarray
+    drained: np.ndarray
     witness_limit: int | None = WITNESSES
 
     def unlimited(self) -> Case:
@@ -64,11 +66,49 @@ class Case:
         ]
         return np.array(spans, np.int64).reshape(-1, 2)
 
+    def trouble_spans(self, after_ns: int = 0) -> np.ndarray:
+        """The fault spans, and in the same way those in which the stack itself failed."""
+        sick = [(span.from_ns, span.until_ns + after_ns) for span in self.run.unhealthy]
+        return np.concatenate((self.fault_spans(after_ns), np.array(sick, np.int64).reshape(-1, 2)))
+
 
 def open_case(history: History) -> Case:
     """Gather what is small enough to be at hand in every fold."""
     beats = history.column("heartbeats")
-    return Case(run=history.run, stalls=tap_stalls(beats), progress=history.column("progress"))
+    return Case(
+        run=history.run,
+        stalls=tap_stalls(beats),
+        progress=history.column("progress"),
+        drained=proved_drains(history),
+    )
+
+
+def proved_drains(history: History) -> np.ndarray:
+    """By input partition whether its drain is proved, so that absence may be called loss; the last one stands for no
+    partition at all.
+
+    The run proved ends, commits and quiet. The fences of a first-in-first-out target are checked here: one that did not
+    come out disproves its partition, one that never went in disproves all. A record that is not in the input log needs
+    every partition proved.
+    """
+    run = history.run
+    proved = np.zeros(max((topic.partitions for topic in run.topics), default=0) + 1, bool)
+    if not run.drain or not run.fresh_complete:
+        return proved
+    for number, facts in run.drain.items():
+        proved[number] = facts.proved
+    whole = all(facts.proved for facts in run.drain.values())
+    if run.fifo:
+        numbers = [segment.index for segment in run.segments if segment.phase == "fence"]
+        fences = [p.envelopes[np.isin(p.envelopes["segment"], numbers)] for p in history.partitions()]
+        rows = np.concatenate(fences) if numbers and fences else np.zeros(0, ENVELOPES)
+        if not len(rows) or (rows["outcome"] != Outcome.ACKED).any():
+            return np.zeros_like(proved)
+        kept_back = rows["in_partition"][(rows["n_output"] == 0) & (rows["n_dlq"] == 0)]
+        proved[kept_back] = False
+        whole = whole and not len(kept_back)
+    proved[-1] = whole
+    return proved
 
 
 def tap_stalls(beats: np.ndarray) -> np.ndarray:
@@ -99,7 +139,8 @@ def overlaps(from_ns: np.ndarray, until_ns: np.ndarray, spans: np.ndarray) -> np
         return np.zeros(len(from_ns), bool)
     # The only candidate is the first span that ends at or after `from`.
     index = np.searchsorted(merged[:, 1], from_ns, side="left")
-    starts = np.append(merged[:, 0], NEVER_NS)
+    # Beyond all of them nothing is touched, not even by what never ends.
+    starts = np.append(merged[:, 0], np.iinfo(np.int64).max)
     return np.asarray(starts[index] <= until_ns)
 
 

@@ -25,6 +25,9 @@ FOUND = np.dtype(
     ]
 )
 NO_TOPIC = 255
+# The last is the first to sort by. All of a row: the order of merging must not show.
+_IN_ORDER = ("hop", "offset", "partition", "topic", "seq", "stream", "at_ns", "allowed")
+_RECORD = ("seq", "stream", "offset", "partition", "topic")
 
 Findings = Mapping[str, np.ndarray]
 
@@ -39,12 +42,16 @@ def of_envelopes(envelopes: np.ndarray, at_ns: np.ndarray, hop: np.ndarray | int
 
 
 def of_sightings(sightings: np.ndarray, hop: np.ndarray | int = 0) -> np.ndarray:
-    """Rows about records, one per coordinates: the live and the fresh sighting of a record are one anomaly."""
+    """Rows about records, one per coordinates and identity: the live and the fresh sighting of a record are one
+    anomaly. Two identities at one place are two, in whatever shares they are.
+    """
     rows = np.zeros(len(sightings), FOUND)
-    for name in ("stream", "seq", "topic", "partition", "offset"):
+    for name in _RECORD:
         rows[name] = sightings[name]
     rows["at_ns"], rows["hop"] = sightings["seen_ns"], hop
-    return np.asarray(rows[first_of_each(sightings, "topic", "partition", "offset")])
+    # Sorted by coordinates already; stable, so that the earliest sighting of each stays the first.
+    rows = rows[np.lexsort([rows[name] for name in _RECORD])]
+    return np.asarray(rows[first_of_each(rows, *_RECORD)])
 
 
 def first_of_each(rows: np.ndarray, *fields: str) -> np.ndarray:
@@ -79,7 +86,7 @@ def witnesses(
     told: list[Witness] = []
     for name in classes:
         rows = findings[name]
-        order = np.lexsort((rows["seq"], rows["stream"], rows["at_ns"], rows["allowed"]))[: case.witness_limit]
+        order = np.lexsort([rows[name] for name in _IN_ORDER])[: case.witness_limit]
         told.extend(_witness(case, name, row, hops or {}) for row in rows[order])
     return tuple(told)
 

@@ -52,34 +52,19 @@ def voided(case: Case, envelopes: np.ndarray) -> np.ndarray:
 
 
 def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:
-    """Which were sent, and not yet committed past, at some time in [inject, clear + recovery limit] of a fault."""
+    """Which were sent, and not yet committed past, at some time in [inject, clear + recovery limit] of a fault.
+
+    A failure of the stack itself counts as a fault: what is handed out twice because of it is nobody's mistake.
+    """
     until = committed_ns(case, envelopes)
     if not len(case.progress):  # no commits are known: until the last result
         until = np.maximum(envelopes["last_output_ns"], result_ns(envelopes))
-    return overlaps(sent_ns(envelopes), until, case.fault_spans(case.run.limit_ns))
+    return overlaps(sent_ns(envelopes), until, case.trouble_spans(case.run.limit_ns))
 
 
 def drained(case: Case, envelopes: np.ndarray) -> np.ndarray:
-    """For which envelopes the drain of their input partition is proved, so that absence may be called loss.
-
-    The run proved ends, commits and quiet; the fences of a first-in-first-out target are checked here: one that did not
-    come out disproves its partition, and one that never went in disproves all. A record that is not in the input log
-    needs every partition proved.
-    """
-    run = case.run
-    count = max((topic.partitions for topic in run.topics), default=0)
-    proved = np.zeros(count + 1, bool)  # the last one stands for partition -1
-    if run.drain is not None and run.fresh_complete:
-        for number, facts in run.drain.items():
-            proved[number] = facts.proved
-        proved[count] = bool(run.drain) and all(facts.proved for facts in run.drain.values())
-    if run.fifo:
-        fences = case.phase_mask(envelopes, "fence")
-        kept_back = envelopes[fences & owed(envelopes) & ~resolved(envelopes)]
-        proved[kept_back["in_partition"]] = False
-        if (fences & ~owed(envelopes)).any() or not any(segment.phase == "fence" for segment in run.segments):
-            proved[:] = False
-    return np.asarray(proved[envelopes["in_partition"]])
+    """For which envelopes the drain of their input partition is proved, so that absence may be called loss."""
+    return np.asarray(case.drained[envelopes["in_partition"]])
 
 
 def all_drained(run: RunFacts) -> bool:

@@ -38,14 +38,16 @@ class Idle:
 
 def limit_ns(case: Case) -> int:
     """How long a partition may stand still."""
-    return max(case.run.limit_ns, _AT_LEAST_NS)
+    return max(case.run.limit_ns, _AT_LEAST_NS, case.run.max_idle_ns)
 
 
 def idle(case: Case, envelopes: np.ndarray, owes: np.ndarray) -> Idle:
     """What one share knows about standstills; `owes` masks the envelopes that count."""
-    owes = owes & (envelopes["in_offset"] >= 0)
+    logged = envelopes["in_offset"] >= 0
+    owes = owes & logged
     until = result_ns(envelopes)
-    came = owes & (until < NEVER_NS)
+    # Whoever resolves something lives, whether it was owed or not.
+    came = logged & (until < NEVER_NS)
     where = envelopes["in_partition"][came]
     times = until[came]
     life = {int(partition): _thin(np.sort(times[where == partition])) for partition in _distinct(where)}

@@ -11,7 +11,8 @@ from chaosd.verification.age import Age, age
 from chaosd.verification.baseline import KINDS
 from chaosd.verification.case import NEVER_NS, Case
 from chaosd.verification.latency import Spans, spans
-from chaosd.verification.obligations import drained, owed, resolved, voided
+from chaosd.verification.missing import missing
+from chaosd.verification.obligations import owed, voided
 
 # `kind` indexes baseline.KINDS, `phase` is one of the constants below.
 WAITING = np.dtype(
@@ -38,13 +39,25 @@ class Waiting:
 
 
 def waiting(case: Case, envelopes: np.ndarray) -> Waiting:
-    """One share's rows. LOST and VOIDED envelopes are left out: other verifiers judge them. Fences are no traffic."""
+    """One share's rows. LOST and VOIDED envelopes are left out: other verifiers judge them. Fences are no traffic.
+
+    A send that may be in the log counts in the upper age alone, until the log was read.
+    """
     traffic = ~case.phase_mask(envelopes, "fence")
     void = voided(case, envelopes)
-    lost = ~resolved(envelopes) & drained(case, envelopes)
+    lost = missing(case, envelopes)
     later = case.phase_mask(envelopes, "baseline", "faults", "tail")
     unaccepted = envelopes["due_ns"][traffic & later & (envelopes["outcome"] != Outcome.ACKED)]
-    kept = envelopes[traffic & owed(envelopes) & ~void & ~lost]
+    rows = _rows(case, envelopes[traffic & owed(envelopes) & ~void & ~lost])
+    if not case.run.fresh_complete:
+        unsure = _rows(case, envelopes[traffic & (envelopes["outcome"] == Outcome.INDETERMINATE)])
+        unsure = unsure[unsure["phase"] == LATER]
+        unsure["accepted_ns"] = unsure["until_low_ns"] = unsure["due_ns"]
+        rows = np.concatenate((rows, unsure))
+    return Waiting(rows, unaccepted)
+
+
+def _rows(case: Case, kept: np.ndarray) -> np.ndarray:
     times = spans(case, kept)
     rows = np.zeros(len(kept), WAITING)
     rows["stream"], rows["seq"], rows["kind"] = kept["stream"], kept["seq"], kept["kind"] > 0
@@ -55,12 +68,19 @@ def waiting(case: Case, envelopes: np.ndarray) -> Waiting:
     )
     rows["due_ns"], rows["accepted_ns"] = times.due_ns, times.accepted_ns
     rows["until_low_ns"], rows["until_high_ns"] = times.until_low_ns, times.until_high_ns
-    return Waiting(rows, unaccepted)
+    return rows
 
 
 def join(a: Waiting, b: Waiting) -> Waiting:
     """What two shares know."""
     return Waiting(np.concatenate((a.rows, b.rows)), np.concatenate((a.unaccepted, b.unaccepted)))
+
+
+def in_order(known: Waiting) -> Waiting:
+    """The same, sorted by identity, however it was merged."""
+    names = (known.rows["stream"].astype(np.int64) << 32) | known.rows["seq"]
+    rows = known.rows if (names[1:] > names[:-1]).all() else known.rows[np.argsort(names, kind="stable")]
+    return Waiting(rows, np.sort(known.unaccepted))
 
 
 def times(rows: np.ndarray) -> Spans:

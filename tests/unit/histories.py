@@ -10,7 +10,7 @@ import numpy as np
 
 from chaosd.experiment.plan import Segment
 from chaosd.experiment.spec import Expect, Recovery
-from chaosd.journal import columns
+from chaosd.journal import columns, join
 from chaosd.journal.columns import NO_STREAM, SCHEMAS, Outcome, Probe, Role
 from chaosd.journal.model import (
     BEATING,
@@ -57,10 +57,11 @@ class Written:
             yield Partition(self.rows, sightings)
             return
         cut = int(np.searchsorted(self.rows["stream"], self.cut_at_stream))
-        yield Partition(self.rows[:cut], sightings[sightings["row"] < cut])
+        contested = join.contested(sightings)
+        yield Partition(self.rows[:cut], sightings[sightings["row"] < cut], contested)
         rest = sightings[sightings["row"] >= cut].copy()
         rest["row"] -= cut
-        yield Partition(self.rows[cut:], rest)
+        yield Partition(self.rows[cut:], rest, contested[:0])
 
     def column(self, name: str) -> np.ndarray:
         empty = BEATS if name == "heartbeats" else SCHEMAS[name].dtype
@@ -197,7 +198,7 @@ def _rows(plan: tuple[Segment, ...], latency: Latency, poison_every: int, ack_ns
         rows["due_ns"][of] = segment.start_ns + np.arange(segment.count) * segment.interval_ns
     rows["kind"] = (k % poison_every == poison_every - 1) if poison_every else 0
     rows["sent_ns"], rows["acked_ns"] = rows["due_ns"] + 100_000, rows["due_ns"] + ack_ns
-    rows["outcome"], rows["committed"] = Outcome.ACKED, 1
+    rows["outcome"], rows["committed"], rows["n_input"] = Outcome.ACKED, 1, 1
     rows["in_partition"] = rows["stream"] % 2
     for partition in range(2):
         here = rows["in_partition"] == partition

@@ -109,8 +109,10 @@ def _naive(acks: np.ndarray, seen: np.ndarray) -> dict[tuple[int, int], dict[str
         who = (int(row["stream"]), int(row["seq"]))
         if row["deviation"]:
             continue
+        if row["topic"] == 2:
+            who = inputs.get((int(row["origin_partition"]), int(row["origin_offset"])), who)
         if who[0] == NO_STREAM:
-            who = inputs.get((int(row["origin_partition"]), int(row["origin_offset"])), (-1, -1))
+            continue
         word = ("input", "output", "dlq")[row["topic"]]
         at = (int(row["partition"]), int(row["offset"]))
         for name in (f"n_{word}", f"{'fresh' if row['final'] else 'live'}_{word}"):
@@ -133,7 +135,7 @@ def _naive(acks: np.ndarray, seen: np.ndarray) -> dict[tuple[int, int], dict[str
             "first_dlq_ns": min(times[who, "dlq"], default=-1),
             "committed": int(bool(log) and min(offset for _, offset in log) < 8),
         }
-        for name in ("n_output", "n_dlq", "live_output", "live_dlq", "fresh_output", "fresh_dlq"):
+        for name in ("n_input", "n_output", "n_dlq", "live_output", "live_dlq", "fresh_output", "fresh_dlq"):
             found[who][name] = len(places[who, name])
     return found
 
@@ -159,6 +161,28 @@ def test_the_join_agrees_with_dictionaries(seed: int) -> None:
     assert (joined["row"] < 0).sum() >= 3
     place = [tuple(row) for row in joined[["topic", "partition", "offset", "final"]].tolist()]
     assert place == sorted(place)
+
+
+@pytest.mark.parametrize("coordinates", [Deviation.NONE, Deviation.COORDINATES])
+def test_the_coordinates_of_a_dead_letter_are_stronger_than_the_identity_it_carries(coordinates: Deviation) -> None:
+    """Live, its input may not have been read yet: then only the join can tell, and both reads agree on whose it is."""
+    plan = join.plan(_segments(6), SEED)
+    letter = {"origin_partition": 0, "origin_offset": 4, "deviation": int(coordinates)}
+    seen = np.array([_sighting(0, 0, 4, 1, 0, 10), _sighting(2, 0, 0, 2, 0, 20, **letter)], SIGHTINGS.dtype)
+    found = join.sightings(plan, seen, TOPICS)[-1]
+    # Coordinates that are known to be wrong lead nowhere.
+    assert (int(found["stream"]), int(found["seq"])) == ((1, 0) if not coordinates else (2, 0))
+    assert found["row"] == plan.rows(found["stream"].reshape(1), found["seq"].reshape(1))[0]
+    assert bool(found["deviation"] & Deviation.COORDINATES)
+
+
+def test_an_envelope_that_is_in_the_input_log_twice_is_known_to_be() -> None:
+    plan = join.plan(_segments(6), SEED)
+    rows = [_sighting(0, 0, offset, 1, 0, 10, final) for offset in (4, 9) for final in (0, 1)]
+    joined = join.sightings(plan, np.array(rows, SIGHTINGS.dtype), TOPICS)
+    join.input_log(plan, joined, TOPICS, read_whole=True)
+    mine = plan.envelopes[(plan.envelopes["stream"] == 1) & (plan.envelopes["seq"] == 0)]
+    assert (mine["n_input"][0], mine["in_offset"][0]) == (2, 4)
 
 
 def test_the_plan_is_the_same_however_it_was_cut() -> None:

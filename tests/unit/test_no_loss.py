@@ -8,7 +8,7 @@ import histories
 import numpy as np
 from histories import STARTED_NS, found, identity_of, injection, plain, verdict_of
 
-from chaosd.journal.columns import Deviation, Outcome
+from chaosd.journal.columns import Deviation, Outcome, Role
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade
 
@@ -111,6 +111,13 @@ def test_an_obligation_that_a_fault_takes_away_is_voided():
         assert found(written, "no_loss", anomaly)[1] == {identity_of(written, row)}
 
 
+def test_what_was_sent_after_the_fault_is_owed_again():
+    written = histories.history(plan=histories.segments(rate_hz=40), injections=(injection(voids=("results",)),))
+    row = written.find(phase="tail")
+    written.lose(row)
+    assert found(written, "no_loss", "LOST") == (Grade.FAIL, {identity_of(written, row)})
+
+
 def test_as_many_unidentified_outputs_as_missing_ones_leave_open_which_they_are():
     for strays, grade in ((2, Grade.INCONCLUSIVE), (1, Grade.FAIL)):
         written = plain()
@@ -119,6 +126,64 @@ def test_as_many_unidentified_outputs_as_missing_ones_leave_open_which_they_are(
         for number in range(strays):
             written.add(1, 0, (1 << 30) + number, deviation=Deviation.UNIDENTIFIED)
         assert verdict_of(written, "no_loss").grade is grade
+
+
+def test_unidentified_records_mask_missing_results_of_every_kind_together():
+    """A record without identity may be any missing result: a dead letter may be the result of an ordinary envelope."""
+    for topic in (1, 2):
+        written = plain()
+        written.lose(written.find())
+        written.lose(written.find(kind=1))
+        for number in range(2):
+            written.add(topic, 0, (1 << 30) + number, deviation=Deviation.UNIDENTIFIED)
+        loss, errors = verdict_of(written, "no_loss"), verdict_of(written, "system_errors")
+        assert (loss.grade, loss.counts["LOST"], loss.counts["UNSEEN"]) == (Grade.INCONCLUSIVE, 0, 2)
+        assert (errors.grade, errors.counts["MISSING-ERROR"]) == (Grade.INCONCLUSIVE, 0)
+        written.lose(written.find(nth=8))
+        assert verdict_of(written, "no_loss").grade is Grade.FAIL
+        assert verdict_of(written, "system_errors").grade is Grade.FAIL
+
+
+def bounds(written):
+    return verdict_of(written, "no_loss").details["loss"]
+
+
+def test_loss_is_bounded_by_what_is_proved_and_what_is_possible():
+    written = plain()
+    assert bounds(written) == {"proved": 0, "possible": 0}
+    written.lose(written.find(nth=5))
+    written.lose(written.find(nth=6))
+    written.lose(written.find(kind=1))
+    assert bounds(written) == {"proved": 3, "possible": 3}
+    written.add(1, 0, 1 << 30, deviation=Deviation.UNIDENTIFIED)
+    assert bounds(written) == {"proved": 2, "possible": 3}
+    assert bounds(written.facts(fresh_complete=False)) == {"proved": 0, "possible": 3}
+    unknown = written.find(nth=9)
+    written.lose(unknown)
+    written.rows["outcome"][unknown], written.rows["in_offset"][unknown] = Outcome.INDETERMINATE, -1
+    # Nobody read the input log to its end, so it may be in there.
+    assert bounds(written) == {"proved": 0, "possible": 4}
+    assert bounds(written.facts(fresh_complete=True)) == {"proved": 2, "possible": 3}
+
+
+def test_one_record_of_two_that_vanished_is_told_though_the_other_is_still_there():
+    written = plain()
+    row = written.find()
+    written.give(row, Role.OUTPUT)
+    second = written.results_of(row) & (written.sightings["offset"] == 1 << 30) & (written.sightings["final"] == 1)
+    written.sightings = written.sightings[~second]
+    assert found(written, "no_loss", "VANISHED") == (Grade.FAIL, {identity_of(written, row)})
+
+
+def test_a_live_record_that_was_overwritten_has_vanished_however_the_rows_are_cut():
+    for cut in (None, 2):
+        written = plain()
+        written.cut_at_stream = cut
+        streams = written.rows["stream"]
+        first, second = (int(np.flatnonzero((streams == s) & (written.rows["kind"] == 0))[-1]) for s in (0, 2))
+        written.add(1, 0, 1 << 30, row=first, content=1, finals=(0, 0))
+        written.add(1, 0, 1 << 30, row=second, content=2, finals=(1,))
+        assert found(written, "no_loss", "VANISHED") == (Grade.FAIL, {identity_of(written, first)})
 
 
 def test_seen_live_and_gone_in_the_fresh_read_has_vanished():
@@ -132,9 +197,23 @@ def test_vanished_where_the_log_lost_its_head_is_retention():
     written = plain()
     written.lose(written.find(), live=False)
     ends = np.zeros(2, written.columns["progress"].dtype)
-    ends["topic"], ends["t_ns"], ends["log_start"] = 1, (STARTED_NS, STARTED_NS + SECOND), (0, 9)
-    written.columns["progress"] = np.concatenate((written.columns["progress"], ends))
-    verdict = verdict_of(written, "no_loss")
+    ends["topic"], ends["t_ns"] = 1, (STARTED_NS, STARTED_NS + SECOND)
+    row = written.find()
+    ends["partition"] = written.rows["in_partition"][row]
+    offset = int(written.sightings["offset"][written.results_of(row)].max())
+    for start, grade in ((offset, Grade.FAIL), (offset + 1, Grade.INCONCLUSIVE)):
+        ends["log_start"] = 0, start
+        written.columns["progress"] = np.concatenate((written.columns["progress"], ends))
+        verdict = verdict_of(written, "no_loss")
+        assert verdict.grade is grade
+        assert ("retention" in verdict.reasons) is (grade is Grade.INCONCLUSIVE)
+
+
+def test_what_vanished_from_a_compacted_topic_may_have_been_compacted():
+    written = plain()
+    written.lose(written.find(), live=False)
+    topics = tuple(replace(topic, compacted=topic.name == "out") for topic in written.run.topics)
+    verdict = verdict_of(written.facts(topics=topics), "no_loss")
     assert (verdict.grade, verdict.reasons) == (Grade.INCONCLUSIVE, ("retention",))
 
 
@@ -152,6 +231,13 @@ def test_an_unknown_send_that_appeared_is_recovered_and_no_failure():
     written = plain()
     row = written.find()
     written.rows["acked_ns"][row] = -1
+    assert found(written, "no_loss", "RECOVERED") == (Grade.PASS, {identity_of(written, row)})
+
+
+def test_an_unknown_send_whose_result_came_has_appeared_though_its_record_was_not_read():
+    written = plain()
+    row = written.find()
+    written.rows["outcome"][row], written.rows["in_offset"][row] = Outcome.INDETERMINATE, -1
     assert found(written, "no_loss", "RECOVERED") == (Grade.PASS, {identity_of(written, row)})
 
 
@@ -182,6 +268,12 @@ def test_an_input_partition_that_stands_still_for_longer_than_ten_seconds_is_stu
     assert grade is Grade.FAIL
     assert identity_of(written, held[0]) in told
     assert all(stream % 2 == 0 for stream, _ in told)
+
+
+def test_a_target_that_declares_a_longer_idle_time_may_stand_still_for_that_long():
+    for idle_s, grade in ((12, Grade.FAIL), (14, Grade.INCONCLUSIVE)):
+        written, _ = standing_still(13)
+        assert verdict_of(written.facts(max_idle_ns=idle_s * SECOND), "no_loss").grade is grade
 
 
 def test_a_shorter_standstill_is_unseen():

@@ -265,6 +265,30 @@ def test_overlapping_faults_are_one_episode_and_distant_ones_two():
     assert [told["fault"] for told in two(11).details["episodes"]] == ["f1", "f2"]
 
 
+def test_a_fault_that_was_never_healed_is_not_charged_to_the_pipeline():
+    """What is still broken explains why nothing comes back; a fault that only begins later explains nothing."""
+    for call_s, grade in ((22, Grade.INCONCLUSIVE), (39, Grade.FAIL)):
+        stays = injection("f2", call_ns=STARTED_NS + call_s * SECOND, clear_low_ns=-1, clear_high_ns=-1,
+                          state="unhealed")  # fmt: skip
+        plan = histories.segments(rate_hz=100)
+        written = histories.history(plan=plan, latency=outage(39.0), injections=(injection(), stays))
+        verdict = verdict_of(written, "recovery")
+        assert verdict.grade is grade, call_s
+        assert "not_healed" in verdict.reasons
+
+
+def test_a_send_that_may_be_in_the_log_waits_in_the_upper_age_until_the_log_was_read():
+    written = recover(25.0)
+    row = written.find(nth=3)
+    written.lose(row)
+    written.rows["outcome"][row], written.rows["in_offset"][row] = Outcome.INDETERMINATE, -1
+    assert episode(written)["high_ms"] is not None
+    written.facts(fresh_complete=False)
+    assert episode(written)["high_ms"] is None
+    assert episode(written)["low_ms"] == 0
+    assert verdict_of(written, "recovery").grade is Grade.INCONCLUSIVE
+
+
 def test_latency_outside_faults_is_judged_by_its_99th_percentile():
     for limit_ms, grade in ((30, Grade.PASS), (23, Grade.FAIL), (25, Grade.INCONCLUSIVE)):
         written = recover(25.5).expect(latency_p99_outside_faults_ns=limit_ms * MS)
@@ -308,76 +332,3 @@ def test_a_backlog_that_explains_the_failure_is_named():
     verdict = verdict_of(written, "recovery")
     assert verdict.reasons == ("too_slow", "capacity")
     assert verdict.grade is Grade.FAIL
-
-
-# --- against the truth
-
-
-def simulate(seed, *, stalls):
-    """A queue that stops with the fault, starts some time after the heal, and catches up at its capacity."""
-    rng = random.Random(seed)
-    plan = histories.segments(rate_hz=50, phases={"warmup": 5.0, "baseline": 15.0, "faults": 5.0, "tail": 30.0})
-    hole_ns = round(rng.uniform(0, 6.5) * SECOND)
-    gap_ns = round(SECOND / rng.uniform(120, 400))
-    base_ns = round(rng.uniform(5, 60) * MS)
-    fault = injection(clear_high_ns=STARTED_NS + 25 * SECOND + rng.randrange(1, 30) * MS)
-    written = histories.history(plan=plan, injections=(fault,), poison_every=rng.choice([0, 7, 25]))
-    rows = written.rows
-    order = np.argsort(rows["k"])
-    rows["acked_ns"] = rows["due_ns"] + np.array([rng.randrange(MS, 4 * MS) for _ in order])
-    clear_ns = rng.randrange(fault.clear_low_ns, fault.clear_high_ns + 1)
-    free, true = 0, np.zeros(len(rows), np.int64)
-    for row in order:
-        start = max(int(rows["acked_ns"][row]), free)
-        if fault.call_ns <= start < clear_ns + hole_ns:
-            start = clear_ns + hole_ns
-        free = start + gap_ns
-        true[row] = start + base_ns + rng.randrange(2 * MS)
-    seen = true.copy()
-    for _ in range(stalls):
-        from_ns = STARTED_NS + rng.randrange(6, 38) * SECOND
-        until_ns = from_ns + rng.randrange(50, 900) * MS
-        written.stall(from_ns, until_ns)
-        seen[(seen >= from_ns) & (seen < until_ns)] = until_ns + 2 * MS
-    for name in ("first_output_ns", "last_output_ns", "first_dlq_ns"):
-        rows[name] = np.where(rows[name] >= 0, seen, -1)
-    written.columns["progress"] = histories.progress(rows, int(seen.max()) + 2 * SECOND)
-    return written, true, clear_ns
-
-
-def truth(written, true, clear_ns):
-    """R by the definition, naively, from the times that only the simulation knows."""
-    rows = written.rows
-    bad, base = [], written.rows["segment"] == 1
-    latency = true - rows["acked_ns"]
-    groups = [rows["kind"] == 0, rows["kind"] > 0]
-    for mine in groups:
-        # Like the judge: a kind without thirty results of its own shares the others'.
-        of = base & mine if (base & mine).sum() >= 30 else base
-        tail = percentile(latency[of], 99.9)
-        theta = max(2 * tail, tail + 250 * MS)
-        late = mine & (latency > theta)
-        bad += list(zip(rows["acked_ns"][late], rows["acked_ns"][late], strict=True))
-        bad += list(zip(rows["acked_ns"][late] + theta, true[late], strict=True))
-    hold = written.run.hold_ns
-    for t in sorted({clear_ns, *(end for _, end in bad if end >= clear_ns)}):
-        if not any(start < t + hold and end > t for start, end in bad):
-            return t - clear_ns
-    raise AssertionError("the simulation never recovers")
-
-
-@pytest.mark.parametrize("stalls", [0, 4])
-def test_the_interval_contains_the_true_recovery_time(stalls):
-    for seed in range(30):
-        written, true, clear_ns = simulate(seed, stalls=stalls)
-        told = episode(written)
-        recovered_ms = truth(written, true, clear_ns) / MS
-        assert told["low_ms"] <= recovered_ms, seed
-        assert told["high_ms"] is None or recovered_ms <= told["high_ms"], seed
-        if not stalls:
-            assert told["high_ms"] - told["low_ms"] <= 100, seed
-        limit_ms = told["limit_ms"]
-        if told["verdict"] == "PASS":
-            assert recovered_ms <= limit_ms
-        if told["verdict"] == "FAIL":
-            assert recovered_ms > limit_ms

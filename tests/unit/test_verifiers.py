@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosd.journal.columns import Deviation, Outcome, Role
+from chaosd.journal.model import Unhealthy
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade
 
@@ -110,6 +111,28 @@ def test_what_is_emitted_again_is_not_paired():
     written = plain()
     written.give(written.find(), Role.OUTPUT, offset=1 << 30)
     assert found(written, "order", "REORDERED") == (Grade.PASS, set())
+
+
+def test_what_was_dead_lettered_and_replayed_is_not_paired():
+    written = plain()
+    row = swap(written)
+    written.give(row, Role.DLQ)
+    assert found(written, "order", "REORDERED") == (Grade.PASS, set())
+
+
+def test_what_is_in_the_input_log_more_than_once_is_not_paired():
+    written = plain()
+    row = swap(written)
+    written.rows["n_input"][row] = 2
+    assert found(written, "order", "REORDERED") == (Grade.PASS, set())
+
+
+def test_a_duplicate_while_the_stack_itself_failed_is_excused_like_one_during_a_fault():
+    """A broker that loses its group hands out again what was not committed: no at-least-once target can help that."""
+    for sick, grade in (((), Grade.FAIL), ((Unhealthy("kafka", 0, 1 << 60, 3),), Grade.PASS)):
+        written = plain().expect(duplicates="allowed_during_faults").facts(unhealthy=sick)
+        written.give(written.find(phase="baseline"), Role.OUTPUT)
+        assert verdict_of(written, "no_duplicates").grade is grade
 
 
 def test_order_outside_faults_is_judged_outside_faults():
