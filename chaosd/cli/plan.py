@@ -47,7 +47,10 @@ def _lines(experiment: Experiment) -> Iterator[str]:
     yield f"{experiment.name}: {experiment.title}"
     yield from textwrap.wrap(experiment.description, width=100, initial_indent="  ", subsequent_indent="  ")
     yield ""
-    yield _row("target", experiment.target)
+    several = f", {experiment.replicas} replicas" if experiment.replicas > 1 else ""
+    yield _row("target", experiment.target + several)
+    if experiment.brokers > 1:
+        yield _row("kafka", f"{experiment.brokers} brokers, every topic on all of them")
     yield _row("traffic", _traffic(experiment))
     yield _row("envelopes", f"about {_envelopes(experiment):,}, and a burst that measures what the pipeline can take")
     yield _row(

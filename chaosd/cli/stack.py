@@ -64,8 +64,11 @@ def up(
     port_redis_proxied: Port = 0,
     port_postgres_proxied: Port = 0,
     port_kafka_proxied: Port = 0,
+    brokers: Annotated[int, typer.Option(help="Of Kafka: 1, or a cluster of 3.")] = 1,
 ) -> None:
     """Start a stack and leave it running; print where its parts are."""
+    from chaosd.kernel.errors import UsageError
+    from chaosd.stack.parts.kafka.broker import CLUSTER
     from chaosd.stack.ports import Ports
 
     ports = Ports(
@@ -77,12 +80,15 @@ def up(
         postgres_proxied=port_postgres_proxied,
         kafka_proxied=port_kafka_proxied,
     )
-    _run(_up(_folder(name), ports if ports != Ports() else None))
+    if brokers not in (1, CLUSTER):
+        raise UsageError(f"there is no stack with {brokers} brokers", remedy=f"--brokers 1, or --brokers {CLUSTER}")
+    _run(_up(_folder(name), ports if ports != Ports() else None, brokers))
 
 
-async def _up(folder: Path, ports: Ports | None) -> None:
+async def _up(folder: Path, ports: Ports | None, brokers: int) -> None:
     from rich.console import Console
 
+    from chaosd.kernel.errors import UsageError
     from chaosd.stack.handle import RECORD
     from chaosd.stack.stack import Stack
     from chaosd.testbed.testbed import Testbed
@@ -90,13 +96,19 @@ async def _up(folder: Path, ports: Ports | None) -> None:
     console = Console()
     if (folder / RECORD).exists():
         stack = Stack.open(folder)
+        has = len(stack.members("kafka"))
+        if has != brokers:
+            raise UsageError(
+                f"{folder.name} is up, with {has} Kafka broker{'s' * (has > 1)}",
+                remedy=f"`chaosd stack down {folder.name}`, or give another --name",
+            )
         down = [part for part in stack.record.parts if not stack.alive(part)]
         for part in down:
             await stack.start_part(part)
         console.print(f"{folder.name} was up{'; started again: ' + ', '.join(down) if down else ''}", highlight=False)
     else:
         with _progress(console) as on_progress:
-            async with _guarded(folder):
+            async with _guarded(folder, brokers):
                 stack = (await Testbed.up(folder, on_progress, ports=ports)).stack
     stack.close()
     _print_endpoints(stack)
@@ -270,7 +282,7 @@ def _print_endpoints(stack: Stack) -> None:
     rows = (
         ("", "direct", "proxied"),
         ("redis", f"redis://{direct.redis}/0", f"redis://{proxied.redis}/0"),
-        ("kafka", str(direct.kafka), str(proxied.kafka)),
+        ("kafka", direct.bootstrap, proxied.bootstrap),
         ("postgres", direct.postgres.dsn, proxied.postgres.dsn),
         ("toxiproxy", f"http://{stack.part('toxiproxy').address}", ""),
     )
@@ -296,7 +308,7 @@ def _run(work: Coroutine[object, object, T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def _guarded(folder: Path) -> AsyncIterator[None]:
+async def _guarded(folder: Path, brokers: int) -> AsyncIterator[None]:
     """While a stack starts its testbed is ours: Ctrl-C ends what was started, after SIGKILL a watchdog does.
 
     Once it is up nobody owns it: it stays until `chaosd stack down`.
@@ -307,9 +319,10 @@ async def _guarded(folder: Path) -> AsyncIterator[None]:
     from chaosd.kernel.errors import StackError
     from chaosd.process.control import Child
     from chaosd.testbed import record as records
-    from chaosd.testbed.testbed import announce, owner_of_this_process, tear_down
+    from chaosd.testbed.testbed import BROKERS, announce, owner_of_this_process, tear_down
 
-    announce(folder.name, provider="embedded", kept=True, owner=owner_of_this_process())
+    extra = {BROKERS: brokers} if brokers > 1 else None
+    announce(folder.name, provider="embedded", kept=True, owner=owner_of_this_process(), extra=extra)
     watchdog = None
     try:
         watchdog = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from chaosd.conductor.context import Context
 from chaosd.process.spawn import Handle
-from chaosd.testbed.testbed import PROCESSES, Testbed
+from chaosd.testbed.testbed import Testbed
 
 _KEY = "baseline"
 
@@ -46,7 +46,7 @@ def _holds_for(context: Context) -> dict[str, Any]:
         "rate_hz": traffic.rate_hz,
         "streams": traffic.streams,
         "poison": [[kind, share] for kind, share in traffic.poison],
-        "processes": [_told(context.testbed, process) for process in PROCESSES],
+        "processes": [_told(context.testbed, process) for process in context.testbed.processes],
     }
 
 

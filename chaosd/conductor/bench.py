@@ -37,8 +37,8 @@ async def acquire(
 
     A kept one is used by one run at a time: UsageError while there is another.
     """
-    kept = request.keep or request.testbed is not None
-    directory = testbeds_dir() / (request.testbed or run_id)
+    kept = _kept(request, experiment)
+    directory = testbeds_dir() / (request.testbed if kept and request.testbed else run_id)
     async with AsyncExitStack() as stack:
         if kept:
             await stack.enter_async_context(turn(directory))
@@ -49,9 +49,9 @@ async def acquire(
 async def _acquire(
     request: RunRequest, experiment: Experiment, run_id: str, directory: Path, run_dir: Path, facts: Facts, emit: Emit
 ) -> AsyncIterator[tuple[Testbed, Watchdog]]:
-    kept = request.keep or request.testbed is not None
+    kept = _kept(request, experiment)
     fresh = not (directory / records.FILE).exists()
-    asked = stacks.wanted(request)
+    asked = stacks.wanted(request, experiment.brokers)
     if fresh:
         stacks.refuse_what_it_lacks(experiment, asked.capabilities)
         announce(
@@ -90,8 +90,17 @@ async def _acquire(
             await watchdog.disarm()
 
 
+def _kept(request: RunRequest, experiment: Experiment) -> bool:
+    """Whether the testbed outlives the run. What a surface keeps for all its runs has one broker: a cluster is made for
+    its run alone.
+    """
+    if request.owner_pid is not None and experiment.brokers > 1:
+        return False
+    return request.keep or request.testbed is not None
+
+
 def _owner(request: RunRequest, *, kept: bool) -> Handle | None:
-    if request.owner_pid is not None:
+    if kept and request.owner_pid is not None:
         return spawn.handle_of(request.owner_pid)
     return None if kept else owner_of_this_process()
 
@@ -104,12 +113,12 @@ async def _open(request: RunRequest, experiment: Experiment, directory: Path, em
         if checking is not None:
             await checking
     record = testbed.record
-    running = record.handle is not None and spawn.alive(record.handle)
-    if not running or record.target != experiment.target:
+    running = [one for one in record.replicas if one.handle is not None and spawn.alive(one.handle)]
+    if len(running) != experiment.replicas or record.target != experiment.target:
         if record.target:
             await testbed.end_target()
         emit({"event": "phase", "name": "target", "text": f"starting the target {experiment.target}"})
-        await testbed.deploy(experiment.target)
+        await testbed.deploy(experiment.target, experiment.replicas)
     return testbed
 
 

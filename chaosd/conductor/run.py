@@ -37,7 +37,6 @@ from chaosd.kernel.errors import ChaosdError, Exit, HealError, JournalError, Run
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
 from chaosd.target.launch import checked
-from chaosd.testbed.testbed import PARTS, PROCESSES
 
 _ABORTED_DRAIN_NS = 5 * SECOND
 _JUDGE_DEADLINE_S = 600.0
@@ -51,7 +50,8 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
     """
     refuse_when_halted()
     experiment = _experiment(request)
-    wanted(request)  # what cannot be is refused before there is a run directory to mistake for a run
+    # What cannot be is refused before there is a run directory to mistake for a run.
+    wanted(request, experiment.brokers)
     run_id = new_run_id(clock, experiment.name)
     run_dir = Path(request.runs_dir).absolute() / run_id
     try:
@@ -200,8 +200,8 @@ def _start_facts(context: Context, request: RunRequest) -> None:
         topics=[asdict(topic) for topic in record.topics],
         group=record.group,
         partitions=record.topics[0].partitions,
-        parts=list(PARTS),
-        processes=list(PROCESSES),
+        parts=list(context.testbed.parts),
+        processes=list(context.testbed.processes),
         experiment=experiment.to_json(),
         expect=experiment.expect.to_json(),
         limit_ns=experiment.expect.recovery.within_ns,
@@ -227,7 +227,7 @@ def _configs(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
     record = context.testbed.record
     common = {
         "run_dir": str(context.run_dir),
-        "bootstrap": str(context.testbed.stack.endpoints.direct.kafka),
+        "bootstrap": context.testbed.stack.endpoints.direct.bootstrap,
         "run_tag": context.run_tag,
         "seed": context.seed,
         "base_wall_ns": context.base_wall_ns,

@@ -6,7 +6,7 @@ All of it before anything starts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from chaosd.experiment import document
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.spec import Experiment
 from chaosd.faults.servers import OWN
+from chaosd.kernel import names
 from chaosd.kernel.errors import SourceError, StackError, UsageError
 from chaosd.stack.address import is_loopback
 from chaosd.stack.providers.embedded import CAPABILITIES
 from chaosd.stack.providers.external import COMPOSE
 from chaosd.stack.providers.section import StackSection, places
 from chaosd.testbed.record import Record
-from chaosd.testbed.testbed import SECTION
+from chaosd.testbed.testbed import BROKERS, SECTION
 
 EMBEDDED, EXTERNAL = "embedded", "external"
 _KEY = "stack"
@@ -36,8 +37,23 @@ class Wanted:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def wanted(request: RunRequest) -> Wanted:
-    """The stack of a request. Raises UsageError and SourceError for one that cannot be, or that nobody allowed."""
+def wanted(request: RunRequest, brokers: int = 1) -> Wanted:
+    """The stack of a request, with so many brokers.
+
+    Raises UsageError and SourceError for one that cannot be, or that nobody allowed.
+    """
+    found = _wanted(request)
+    if brokers == 1:
+        return found
+    if found.provider != EMBEDDED:
+        raise UsageError(
+            f"the experiment needs {brokers} brokers, and the {found.provider} stack has one",
+            remedy="use --stack embedded",
+        )
+    return replace(found, extra={**found.extra, BROKERS: brokers})
+
+
+def _wanted(request: RunRequest) -> Wanted:
     if request.stack_file is None:
         if request.stack not in (EMBEDDED, EXTERNAL):
             raise UsageError(f"there is no stack {request.stack!r}", remedy=f"one of: {EMBEDDED}, {EXTERNAL}")
@@ -76,7 +92,7 @@ def refuse_what_it_lacks(experiment: Experiment, capabilities: tuple[str, ...] |
                 f"{step.id}: {step.fault} on {step.on} cannot be undone; it is done only to a stack of chaosd's own",
                 remedy="use --stack embedded",
             )
-        if step.needs not in capabilities and step.on != "target":
+        if step.needs not in capabilities and names.kind(step.on) != "target":
             raise StackError(
                 f"{step.id}: {step.fault} on {step.on} needs a stack that can {step.needs}; "
                 f"this one can only {', '.join(sorted(capabilities))}",
@@ -87,10 +103,16 @@ def refuse_what_it_lacks(experiment: Experiment, capabilities: tuple[str, ...] |
 def refuse_another(record: Record, asked: Wanted) -> None:
     """Raise UsageError when a kept testbed is of another kind than the run asks for."""
     same = record.provider == asked.provider and record.extra.get(SECTION) == asked.extra.get(SECTION)
+    remedy = f"`chaosd stack down {record.name}`, or give another --testbed"
     if not same:
         raise UsageError(
-            f"the testbed {record.name} is on another stack ({record.provider}) than this run asks for",
-            remedy=f"`chaosd stack down {record.name}`, or give another --testbed",
+            f"the testbed {record.name} is on another stack ({record.provider}) than this run asks for", remedy=remedy
+        )
+    has, needs = (int(extra.get(BROKERS, 1)) for extra in (record.extra, asked.extra))
+    if has != needs:
+        raise UsageError(
+            f"the testbed {record.name} has {has} Kafka broker{'s' * (has > 1)}, and this run needs {needs}",
+            remedy=remedy,
         )
 
 

@@ -12,13 +12,15 @@ from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.profiles import resolve_phases
 from chaosd.experiment.spec import PROFILES, Experiment, FaultForm
 from chaosd.experiment.timeline import Step, clashes
-from chaosd.experiment.written import ExperimentForm, StepForm
+from chaosd.experiment.written import BROKERS_MAX, REPLICAS_MAX, ExperimentForm, StepForm
+from chaosd.kernel import names
 from chaosd.kernel.bundled import bundled
 from chaosd.kernel.errors import SourceError, UsageError, nearest
 
 SUFFIX = ".yaml"
 LAB = "lab"
 _FOLDERS = ("", "faults", LAB)
+_TARGET = "target"
 # Faults whose undo is a start may come straight after their end: down for no longer than that takes.
 _STARTS = ("restart", "kill")
 
@@ -49,7 +51,9 @@ def resolve(
     """Make an experiment of a document. Raises SourceError with all its problems."""
     problems: list[SourceError] = []
     form = validate(source, ExperimentForm, source.plain, (), problems)
-    steps = _Timeline(source, catalogue, problems).read()
+    # Of a file that is not as it must be, nobody knows how many of a thing there are: any number will do.
+    brokers, replicas = (form.stack.kafka.brokers, form.replicas) if form else (BROKERS_MAX, REPLICAS_MAX)
+    steps = _Timeline(source, catalogue, problems, brokers, replicas).read()
     if form is not None and targets and form.target not in targets:
         problems.append(source.unknown("there is no such target", ("target",), form.target, targets))
     if form is None or problems:
@@ -69,6 +73,8 @@ def resolve(
         expect=form.expect.resolve(),
         known=form.known.resolve() if form.known else None,
         notes=notes,
+        brokers=brokers,
+        replicas=replicas,
     )
 
 
@@ -111,6 +117,8 @@ class _Timeline:
     source: Document
     catalogue: Mapping[str, FaultForm]
     problems: list[SourceError]
+    brokers: int = 1
+    replicas: int = 1
     places: list[int] = field(default_factory=list)
 
     def read(self) -> tuple[Step, ...]:
@@ -128,7 +136,7 @@ class _Timeline:
             place = ("timeline", self.places[clash.index])
             self.problems.append(self.source.error(clash.problem, place, expected=clash.expected))
         steps.sort(key=lambda step: step.at_ns)
-        return tuple(replace(step, id=f"{n}-{step.fault}-{step.on}") for n, step in enumerate(steps, 1))
+        return tuple(replace(step, id=f"{n}-{step.fault}-{names.plain(step.on)}") for n, step in enumerate(steps, 1))
 
     def _step(self, form: StepForm, where: Place) -> Step | None:
         fault = self.catalogue.get(form.fault)
@@ -136,14 +144,40 @@ class _Timeline:
             error = self.source.unknown("there is no such fault", (*where, "fault"), form.fault, self.catalogue)
             self.problems.append(error)
             return None
-        if form.on not in fault.on:
-            error = self.source.unknown(f"{form.fault} cannot be done to this", (*where, "on"), form.on, fault.on)
-            self.problems.append(error)
+        on = self._on(form, fault, where)
         for_ns = self._for_ns(form, where)
-        params = validate(self.source, fault.params, form.params, where, self.problems, beside=("at", "for", "on"))
-        if params is None or form.on not in fault.on:
+        params = validate(
+            self.source, fault.params, form.params, where, self.problems, beside=("at", "for", "on", "replica")
+        )
+        if params is None or on is None:
             return None
-        return Step("", form.at, for_ns, form.fault, form.on, fault.needs, params)
+        return Step("", form.at, for_ns, form.fault, on, fault.needs, params)
+
+    def _on(self, form: StepForm, fault: FaultForm, where: Place) -> str | None:
+        """What the step is on, by the name of the thing; None when it cannot be."""
+        known = fault.things(self.brokers)
+        if form.on not in known:
+            error = self.source.unknown(f"{form.fault} cannot be done to this", (*where, "on"), form.on, known)
+            self.problems.append(error)
+            return None
+        if form.replica is None:
+            return form.on
+        if form.on != _TARGET:
+            self.problems.append(
+                self.source.error(f"{form.on} has no replicas", (*where, "replica"), expected=f"`on: {_TARGET}`")
+            )
+            return None
+        if form.replica >= self.replicas:
+            problem = f"the target has {self.replicas} replica{'s' * (self.replicas > 1)}"
+            last = self.replicas - 1
+            expected = (
+                f"{f'0 to {last}' if last else '0'}; the key `replicas` of the experiment says how many there are"
+            )
+            self.problems.append(
+                self.source.error(problem, (*where, "replica"), expected=expected, found=str(form.replica))
+            )
+            return None
+        return names.numbered(_TARGET, (form.replica,))[0] if self.replicas > 1 else form.on
 
     def _for_ns(self, form: StepForm, where: Place) -> int:
         if form.for_ is None and form.fault not in _STARTS:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from chaosd.experiment.spec import FaultForm
-from chaosd.experiment.written import ExperimentForm, StepForm
+from chaosd.experiment.written import BROKERS_MAX, ExperimentForm, StepForm
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -44,8 +44,10 @@ def _step(name: str, fault: FaultForm, common: dict[str, Any], params: dict[str,
     own = {
         **common["properties"],
         "fault": {"const": name, "description": params.get("description", "")},
-        "on": {"enum": list(fault.on), "description": common["properties"]["on"]["description"]},
+        "on": {"enum": list(fault.things(BROKERS_MAX)), "description": common["properties"]["on"]["description"]},
     }
+    if "target" not in fault.on:
+        del own["replica"]
     return {
         "type": "object",
         "title": name,

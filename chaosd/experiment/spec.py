@@ -9,11 +9,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from chaosd.experiment.timeline import Step, lasts_ns
+from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
 
 # Traffic goes on after the last heal for limit + hold + θ; θ above limit / 4 cannot be judged.
 _THRESHOLD_SHARE = 4
 _BESIDE_TRAFFIC_NS = 18 * SECOND
+_KAFKA = "kafka"
+# Faults by a server's own administration hit a cluster as a whole: its settings, its topics, its groups.
+_OF_A_WHOLE = ("admin", "own")
 
 PROFILES = ("standard", "quick")
 
@@ -22,13 +26,18 @@ PROFILES = ("standard", "quick")
 class FaultForm:
     """What an experiment may say about one kind of fault: its parameters, what it can be `on`, what it `needs`.
 
-    `needs` is the capability of the stack: `proxy` or `restart`.
+    `needs` is the capability of the stack: `proxy`, `restart` or `admin`.
     """
 
     name: str
     params: type[BaseModel]
     on: tuple[str, ...]
     needs: str
+
+    def things(self, brokers: int) -> tuple[str, ...]:
+        """What a step may be `on`, with so many brokers: a cluster as a whole, or a connection or process of one."""
+        one = names.numbered(_KAFKA, range(1, brokers + 1)) if brokers > 1 and self.needs not in _OF_A_WHOLE else ()
+        return (*self.on, *(one if _KAFKA in self.on else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A parsed experiment. `timeline` is sorted by time; `notes` say what the profile or the plan changed, and why."""
+    """A parsed experiment. `timeline` is sorted by time; `notes` say what the profile or the plan changed, and why.
+
+    `brokers`: of Kafka, 1 or 3. `replicas`: processes of the target, in one consumer group.
+    """
 
     name: str
     title: str
@@ -142,6 +154,8 @@ class Experiment:
     expect: Expect
     known: Known | None = None
     notes: tuple[str, ...] = ()
+    brokers: int = 1
+    replicas: int = 1
 
     @property
     def observe_ns(self) -> int:
@@ -167,6 +181,8 @@ class Experiment:
             "description": self.description,
             "tags": list(self.tags),
             "target": self.target,
+            "replicas": self.replicas,
+            "stack": {"kafka": {"brokers": self.brokers}},
             "profile": self.profile,
             "traffic": {
                 "rate_hz": self.traffic.rate_hz,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chaosd.kernel import names
 from chaosd.kernel.units import format_duration
 
 # Faults that end or stop a process, by the capability they need of the stack.
@@ -18,7 +19,8 @@ _OF_PROCESSES = "restart"
 class Step:
     """One line of the timeline. `at_ns` counts from the end of the baseline; the fault is in force for `for_ns`.
 
-    `id` is unique in its experiment, `on` is a part of the stack or `target`, `params` is what the fault's own model
+    `id` is unique in its experiment, `on` is a part of the stack or `target` (of several, all of them or one:
+    `kafka/2`, `target/0`), `params` is what the fault's own model
     made of the rest of the line, `needs` the capability that the stack must have.
     """
 
@@ -69,7 +71,7 @@ def clashes(steps: Sequence[Step]) -> Iterator[Clash]:
     """
     for index, step in enumerate(steps):
         for earlier in steps[:index]:
-            if earlier.on == step.on and _overlap(earlier, step) and (why := _impossible(earlier, step)):
+            if names.touch(earlier.on, step.on) and _overlap(earlier, step) and (why := _impossible(earlier, step)):
                 span = f"{earlier.fault} from {_span(earlier)}"
                 yield Clash(
                     index,

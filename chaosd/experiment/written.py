@@ -18,6 +18,8 @@ from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_h
 _LONGEST_NS = 3_600 * SECOND
 _RATE_HZ_MAX = 50_000.0
 _SHARE_ALL = 1.0
+BROKERS_MAX = 3
+REPLICAS_MAX = 4
 
 # Classes of anomaly as verdict.json names them (docs/verification.md).
 Class = Literal[
@@ -125,7 +127,10 @@ class StepForm(BaseModel):
         description="How long it is in force; of restart and kill: how long the process stays down (default 0s).",
     )
     fault: str = Field(description="What is done.")
-    on: str = Field(description="To whom: a part of the stack, or `target`.")
+    on: str = Field(description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), or `target`.")
+    replica: int | None = Field(
+        default=None, ge=0, strict=True, description="Which replica of the target, from 0; all of them by default."
+    )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -185,6 +190,20 @@ class KnownForm(Form):
         return Known(self.verdict, self.classes, self.why)
 
 
+class KafkaForm(Form):
+    """Kafka, as this experiment needs it."""
+
+    brokers: Literal[1, 3] = Field(
+        default=1, description="3: a cluster, every topic on all three brokers, two of which must have each record."
+    )
+
+
+class StackForm(Form):
+    """The servers, as this experiment needs them."""
+
+    kafka: KafkaForm = Field(default_factory=KafkaForm)
+
+
 class ExperimentForm(Form):
     """One experiment."""
 
@@ -195,6 +214,10 @@ class ExperimentForm(Form):
     description: str = Field(default="", description="What the pipeline must do about it, and why it matters.")
     tags: tuple[str, ...] = ()
     target: str = Field(default="reference", description="The pipeline under test.")
+    replicas: int = Field(
+        default=1, ge=1, le=REPLICAS_MAX, strict=True, description="Processes of the target, in one consumer group."
+    )
+    stack: StackForm = Field(default_factory=StackForm)
     traffic: TrafficForm = Field(default_factory=TrafficForm)
     phases: PhasesForm = Field(default_factory=PhasesForm)
     timeline: tuple[StepForm, ...] = Field(description="The faults; an empty list is a control without any.")

@@ -24,6 +24,10 @@ class Bench(Protocol):
         """The real parts and their proxies."""
         ...
 
+    def members(self, on: str) -> tuple[str, ...]:
+        """The processes that a name stands for: itself, or all of its kind. StackError where there is none."""
+        ...
+
     async def start(self, process: str) -> Started:
         """Start a part or the target when it does not run, and wait until it serves. StackError when it does not."""
         ...

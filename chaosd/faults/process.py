@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from chaosd.faults.fault import Bench, Cleared, Fault
 from chaosd.faults.params import NoParams
+from chaosd.kernel import names
 from chaosd.kernel.clock import SystemClock
 from chaosd.kernel.errors import StackError
 from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.process import spawn
 from chaosd.process.spawn import Handle
+from chaosd.stack.ready import Started
 
 TARGET = "target"
 TOXIPROXY = "toxiproxy"
 PARTS = ("redis", "kafka", "postgres")
 ENDABLE = (*PARTS, TOXIPROXY, TARGET)
-PAUSABLE = (*PARTS, TARGET)
 NEEDS = "restart"
 
 _TARGET_GRACE_S = 10.0
@@ -26,32 +28,49 @@ _ALL_STOPPED_S = 2.0
 _LOOK_S = 0.002
 
 _clock = SystemClock()
+_T = TypeVar("_T")
 
 
 async def _prepare(bench: Bench, on: str, params: Any) -> dict[str, Any]:
-    handle = _running(bench, on)
-    return {"pid": handle.pid, "started": handle.started}
+    handles = {name: _running(bench, name) for name in bench.members(on)}
+    return {"processes": {name: [handle.pid, handle.started] for name, handle in handles.items()}}
 
 
-def _running(bench: Bench, on: str) -> Handle:
-    handle = bench.handle(on)
+def _running(bench: Bench, name: str) -> Handle:
+    handle = bench.handle(name)
     if handle is None:
-        raise StackError(f"chaosd did not start {on} and may not end or pause it", remedy="use the embedded stack")
+        raise StackError(f"chaosd did not start {name} and may not end or pause it", remedy="use the embedded stack")
     if not spawn.alive(handle):
-        raise StackError(f"{on} does not run, so it can be neither ended nor paused")
+        raise StackError(f"{name} does not run, so it can be neither ended nor paused")
     return handle
 
 
+async def _each(processes: Iterable[str], work: Callable[[str], Coroutine[Any, Any, _T]]) -> dict[str, _T]:
+    """The same with several processes, side by side. Raises the first error, when all have ended."""
+    tasks = {name: asyncio.create_task(work(name), name=name) for name in processes}
+    try:
+        await asyncio.wait(tasks.values())
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.wait(tasks.values())
+    return {name: task.result() for name, task in tasks.items()}
+
+
 async def _end(bench: Bench, on: str, *, kill: bool) -> dict[str, Any]:
-    handle = _running(bench, on)
+    return {"ended": await _each(bench.members(on), lambda name: _end_one(bench, name, kill=kill))}
+
+
+async def _end_one(bench: Bench, name: str, *, kill: bool) -> dict[str, Any]:
+    handle = _running(bench, name)
     called_ns = _clock.now_ns()
-    if on == TARGET:
+    if names.kind(name) == TARGET:
         await asyncio.to_thread(spawn.end, handle, 0.0 if kill else _TARGET_GRACE_S)
         gone_ns = _clock.now_ns()
     else:
-        gone_ns = await bench.stack.stop_part(on, kill=kill)
+        gone_ns = await bench.stack.stop_part(name, kill=kill)
     if spawn.alive(handle):
-        raise StackError(f"{on} (process {handle.pid}) does not end, not even by SIGKILL")
+        raise StackError(f"{name} (process {handle.pid}) does not end, not even by SIGKILL")
     return {"pid": handle.pid, "started": handle.started, "called_ns": called_ns, "gone_ns": gone_ns}
 
 
@@ -65,34 +84,52 @@ async def _kill(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: s
 
 async def _start(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
     began_ns = _clock.now_ns()
+    started = await _each(bench.members(on), lambda name: _start_one(bench, name))
+    evidence = {name: {"pid": one.handle.pid, "started": one.handle.started} for name, one in started.items()}
+    return Cleared(
+        max(one.ready_low_ns for one in started.values()),
+        max(one.ready_ns for one in started.values()),
+        {"start_called_ns": began_ns, "runs": evidence},
+    )
+
+
+async def _start_one(bench: Bench, name: str) -> Started:
     # It may never have been ended, and be paused by somebody: a stopped process does not become ready.
-    bench.signal(on, signal.SIGCONT)
-    started = await bench.start(on)
-    evidence = {"pid": started.handle.pid, "started": started.handle.started, "start_called_ns": began_ns}
-    return Cleared(started.ready_low_ns, started.ready_ns, evidence)
+    bench.signal(name, signal.SIGCONT)
+    return await bench.start(name)
 
 
 async def _pause(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
-    handle = _running(bench, on)
+    return {"paused": await _each(bench.members(on), lambda name: _pause_one(bench, name))}
+
+
+async def _pause_one(bench: Bench, name: str) -> dict[str, Any]:
+    handle = _running(bench, name)
     try:
         async with asyncio.timeout(_ALL_STOPPED_S):
             # A process may fork while we signal; the next round meets its child.
             while any(spawn.state(process) not in ("T", "") for process in spawn.tree(handle)):
-                bench.signal(on, signal.SIGSTOP)
+                bench.signal(name, signal.SIGSTOP)
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError as error:
-        raise StackError(f"{on} (process {handle.pid}) does not stop") from error
+        raise StackError(f"{name} (process {handle.pid}) does not stop") from error
     if not spawn.alive(handle):
-        raise StackError(f"{on} ended while it was being paused")
+        raise StackError(f"{name} ended while it was being paused")
     return {"pid": handle.pid, "started": handle.started, "stopped": len(spawn.tree(handle))}
 
 
 async def _resume(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
     low_ns = _clock.now_ns()
+    paused = {name: Handle(int(pid), int(started)) for name, (pid, started) in memo["processes"].items()}
+    await _each(paused, lambda name: _resume_one(bench, name, paused[name]))
+    evidence = {name: {"pid": handle.pid, "alive": spawn.alive(handle)} for name, handle in paused.items()}
+    return Cleared(low_ns, _clock.now_ns(), {"runs": evidence})
+
+
+async def _resume_one(bench: Bench, name: str, paused: Handle) -> None:
     # The paused process itself, and whatever stands in its place by now.
-    paused = Handle(int(memo["pid"]), int(memo["started"]))
     spawn.signal_tree(paused, signal.SIGCONT)
-    bench.signal(on, signal.SIGCONT)
+    bench.signal(name, signal.SIGCONT)
     try:
         async with asyncio.timeout(_ALL_STOPPED_S):
             while still := [process for process in spawn.tree(paused) if spawn.state(process) == "T"]:
@@ -100,8 +137,7 @@ async def _resume(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag:
                     spawn.send_signal(process, signal.SIGCONT)
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError as error:
-        raise StackError(f"{on} (process {paused.pid}) does not go on") from error
-    return Cleared(low_ns, _clock.now_ns(), {"pid": paused.pid, "alive": spawn.alive(paused)})
+        raise StackError(f"{name} (process {paused.pid}) does not go on") from error
 
 
 def _ended(on: str, params: Any) -> tuple[Proof, ...]:
@@ -111,7 +147,7 @@ def _ended(on: str, params: Any) -> tuple[Proof, ...]:
 
 def _serves(on: str, params: Any) -> tuple[Proof, ...]:
     runs = Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("gone", "stopped"))
-    if on == TARGET:
+    if names.kind(on) == TARGET:
         return (runs,)
     if on == TOXIPROXY:
         return (runs, *(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("refused",)) for part in PARTS))
@@ -123,7 +159,10 @@ def _stands(on: str, params: Any) -> tuple[Proof, ...]:
 
 
 def _goes_on(on: str, params: Any) -> tuple[Proof, ...]:
-    return (Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("stopped",)),)
+    runs = Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("stopped",))
+    if on != TOXIPROXY:
+        return (runs,)
+    return (runs, *(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("timeout",)) for part in PARTS))
 
 
 restart = Fault(
@@ -155,7 +194,7 @@ kill = Fault(
 pause = Fault(
     "pause",
     NoParams,
-    PAUSABLE,
+    ENDABLE,
     NEEDS,
     _prepare,
     _pause,

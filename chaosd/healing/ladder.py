@@ -19,7 +19,7 @@ from chaosd.kernel.clock import SystemClock, boot_id
 from chaosd.kernel.errors import ChaosdError, HealError, StackError
 from chaosd.process.spawn import Handle
 from chaosd.stack.part import NotReady
-from chaosd.stack.parts.table import PARTS
+from chaosd.stack.parts.table import part_of
 from chaosd.testbed.testbed import Testbed
 
 TOXIPROXY = "toxiproxy"
@@ -132,7 +132,14 @@ async def _restart_toxiproxy(bench: Bench, hung: Handle | None) -> None:
 
 
 async def _carries(bench: Bench, part: str) -> bool:
-    """Whether the part's proxies carry data. Where another injection holds them or the part itself, nobody can tell."""
+    """Whether the proxies of a part, or of all of several, carry data.
+
+    Where another injection holds them or the part itself, nobody can tell.
+    """
+    return all([await _carries_to(bench, one) for one in bench.stack.members(part)])
+
+
+async def _carries_to(bench: Bench, part: str) -> bool:
     stack = bench.stack
     handle = bench.handle(TOXIPROXY)
     if handle is not None and not stack.alive(TOXIPROXY):
@@ -144,7 +151,7 @@ async def _carries(bench: Bench, part: str) -> bool:
     mine = [states.get(name) for name in stack.proxy_of(part)]
     if any(state is None or not state.enabled or state.toxics for state in mine):
         return True
-    ask = PARTS[part].round_trip
+    ask = part_of(part).round_trip
     until_ns = _clock.now_ns() + int(_PATH_S * 1e9)
     while True:
         try:
@@ -161,7 +168,7 @@ async def _carries(bench: Bench, part: str) -> bool:
 
 async def _answers_directly(bench: Bench, part: str) -> bool:
     try:
-        await PARTS[part].round_trip(bench.stack.endpoints.direct.of(part))
+        await part_of(part).round_trip(bench.stack.endpoints.direct.of(part))
     except (NotReady, OSError, TimeoutError):
         return False
     return True

@@ -51,7 +51,7 @@ class ChaosTestbed:
     @property
     def kafka_bootstrap(self) -> str:
         """`host:port` of the broker."""
-        return str(self.endpoints.proxied.kafka)
+        return self.endpoints.proxied.bootstrap
 
     @property
     def postgres_dsn(self) -> str:

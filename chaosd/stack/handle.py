@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from chaosd.kernel import names
 from chaosd.kernel.errors import StackError
 from chaosd.process.spawn import Handle, Recipe
 from chaosd.stack.address import Address
@@ -39,18 +40,26 @@ class Postgres:
 class Addresses:
     """One way to every part: DIRECT (chaosd's own instruments) or PROXIED (the pipeline under test).
 
-    `kafka` is the bootstrap address. `postgres` carries chaosd's superuser on the DIRECT side (it may use the reserved
-    connections) and the pipeline's ordinary role on the PROXIED side.
+    `kafka` is the first broker, `brokers` are all of a cluster (empty where there is one). `postgres` carries chaosd's
+    superuser on the DIRECT side (it may use the reserved connections) and the pipeline's ordinary role on the PROXIED
+    side.
     """
 
     redis: Address
     kafka: Address
     postgres: Postgres
+    brokers: tuple[Address, ...] = ()
+
+    @property
+    def bootstrap(self) -> str:
+        """Where Kafka's clients begin: all brokers, since any of them may be down."""
+        return ",".join(map(str, self.brokers or (self.kafka,)))
 
     def of(self, part: str) -> Address:
-        """Host and port of one part. Raises KeyError for a name that has none."""
+        """Host and port of one part; `kafka` is the first broker. Raises KeyError for a name that has none."""
         database = Address(self.postgres.host, self.postgres.port)
-        return {"redis": self.redis, "kafka": self.kafka, "postgres": database}[part]
+        cluster = dict(zip(names.numbered("kafka", range(1, len(self.brokers) + 1)), self.brokers, strict=True))
+        return {"redis": self.redis, "kafka": self.kafka, "postgres": database, **cluster}[part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +167,8 @@ def _part(data: dict[str, Any]) -> PartRecord:
 
 
 def _addresses(data: dict[str, Any]) -> Addresses:
-    return Addresses(Address(**data["redis"]), Address(**data["kafka"]), Postgres(**data["postgres"]))
+    brokers = tuple(Address(**broker) for broker in data.get("brokers", ()))
+    return Addresses(Address(**data["redis"]), Address(**data["kafka"]), Postgres(**data["postgres"]), brokers)
 
 
 @contextlib.contextmanager

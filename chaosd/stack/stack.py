@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chaosd.kernel import names
 from chaosd.kernel.clock import SystemClock
 from chaosd.kernel.errors import StackError, UsageError, nearest
 from chaosd.process import sockets, spawn
 from chaosd.stack import handle as records
 from chaosd.stack import ports
 from chaosd.stack.handle import Endpoints, PartRecord, Proxy, StackRecord
-from chaosd.stack.parts.table import PARTS
+from chaosd.stack.parts.table import part_of
 from chaosd.stack.parts.toxiproxy.client import Toxiproxy
 from chaosd.stack.ready import Died, Started, tail, until_ready
 
@@ -94,8 +95,15 @@ class Stack:
         return Path(self._recipe(name).log)
 
     def proxy_of(self, part: str) -> tuple[str, ...]:
-        """The names of the proxies in front of a part: one, for Kafka one for each broker."""
-        return tuple(proxy.name for proxy in self.record.proxies if proxy.part == part)
+        """The names of the proxies in front of a part: one, for all of Kafka one for each broker."""
+        return tuple(proxy.name for proxy in self.record.proxies if names.touch(proxy.part, part))
+
+    def members(self, part: str) -> tuple[str, ...]:
+        """The parts that a name stands for: itself, or all brokers of a cluster. Raises UsageError for an unknown name.
+
+        One broker that is the only one has no number.
+        """
+        return names.members(self.record.parts, part) or (self.part(part).name,)
 
     def proxies(self) -> tuple[Proxy, ...]:
         """All proxies, with the addresses they listen on and forward to."""
@@ -126,7 +134,7 @@ class Stack:
             # No await between the fork and the record on disk: a cancelled start must leave no unknown process.
             handle = self._spawn_or_adopt(name, recipe)
             try:
-                return await until_ready(PARTS[name], self.part(name).address, handle, recipe.log)
+                return await until_ready(part_of(name), self.part(name).address, handle, recipe.log)
             except Died:
                 # A killed postmaster's shared memory outlives it for a moment, and the first start may fail on it.
                 if name != "postgres" or "shared memory" not in tail(recipe.log) or _clock.now_ns() > retry_until_ns:
@@ -150,7 +158,7 @@ class Stack:
                         raise ports.PortTaken(
                             f"{name}: port {port} is in use by {who}", remedy="end it, or use another port"
                         )
-                PARTS[name].clear(Path(recipe.cwd))
+                part_of(name).clear(Path(recipe.cwd))
                 handle = spawn.start(recipe, self.record.marker)
             self.record = records.load(self.folder).with_handle(name, handle)
             records.save(self.folder, self.record)
@@ -161,7 +169,7 @@ class Stack:
         self._recipe(name)
         found = self.handle(name)
         if found is not None:
-            await asyncio.to_thread(spawn.end, found, 0.0 if kill else STOP_S, PARTS[name].stop)
+            await asyncio.to_thread(spawn.end, found, 0.0 if kill else STOP_S, part_of(name).stop)
             if spawn.alive(found):
                 raise StackError(f"{name} (process {found.pid}) does not end, not even by SIGKILL")
         return _clock.now_ns()
@@ -192,7 +200,7 @@ class Stack:
 
     async def ready(self, name: str) -> str:
         """Probe a part once on its DIRECT address; gives the version it tells. Raises what a Part's `ready` raises."""
-        return await PARTS[name].ready(self.part(name).address)
+        return await part_of(name).ready(self.part(name).address)
 
     async def usage(self) -> dict[str, Usage]:
         """The memory of each part that runs."""

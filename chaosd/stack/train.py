@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,9 @@ from chaosd.process import spawn, userns
 from chaosd.process.places import install_marker
 from chaosd.stack import fetch
 from chaosd.stack.address import Address
-from chaosd.stack.part import NotReady, Part
+from chaosd.stack.part import Part
 from chaosd.stack.parts import postgres as database
-from chaosd.stack.parts.kafka import broker, protocol
+from chaosd.stack.parts.kafka import broker
 from chaosd.stack.ports import free_ports
 from chaosd.stack.ready import remedy_of, tail, until_ready
 
@@ -38,11 +36,15 @@ def kafka(folder: Path, java: Path, jars: Path, *, aot: bool) -> None:
     data, log, config = folder / DATA, folder / "train.log", folder / "server.properties"
     names = fetch.class_path(jars)
     direct, proxied, inner, controller = free_ports(4, set())
-    config.write_text(broker.properties(direct, proxied, inner, controller, data), encoding="utf-8")
-    _must(broker.format_recipe(str(java), names, _cluster(), config, log), "Kafka's data folder cannot be formatted")
+    alone = broker.Node(1, direct, proxied, inner, controller)
+    config.write_text(broker.properties(alone, (alone,), data), encoding="utf-8")
+    _must(
+        broker.format_recipe(str(java), names, broker.random_id(), config, log),
+        "Kafka's data folder cannot be formatted",
+    )
     flags = (f"-XX:AOTCacheOutput={folder / _CACHE}",) if aot else ()
     recipe = broker.recipe(str(java), names, flags, config, log)
-    asyncio.run(_once(recipe, broker.part, Address("127.0.0.1", direct), _make_offsets_topic))
+    asyncio.run(_once(recipe, broker.part, Address("127.0.0.1", direct), broker.make_offsets_topic))
     if aot and not (folder / _CACHE).exists():
         raise StackError("Java wrote no AOT cache", detail=tail(log), remedy="set CHAOSD_JAVA to another Java")
 
@@ -59,13 +61,6 @@ def postgres(folder: Path, bin_dir: Path) -> None:
         asyncio.run(_once(recipe, database.part, Address("127.0.0.1", port), database.set_up))
     finally:
         log.unlink(missing_ok=True)
-
-
-def _cluster() -> str:
-    """A random cluster id. Kafka takes one that begins with `-` for an option."""
-    while (text := base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")).startswith("-"):
-        pass
-    return text
 
 
 def _must(recipe: spawn.Recipe, problem: str) -> None:
@@ -87,17 +82,3 @@ async def _once(recipe: spawn.Recipe, part: Part, address: Address, work: Callab
             raise StackError(f"{part.name} does not end", detail=tail(recipe.log))
     finally:
         await asyncio.to_thread(spawn.end, handle, 0)
-
-
-async def _make_offsets_topic(address: Address) -> None:
-    """Make __consumer_offsets now, so that the first consumer group of a stack need not wait 0.5 s for it."""
-    async with asyncio.timeout(30):
-        while await protocol.find_coordinator(address, "chaosd") != 0:
-            await asyncio.sleep(0.05)
-        while True:
-            try:
-                await broker.part.ready(address)
-            except (NotReady, OSError):
-                await asyncio.sleep(0.05)
-            else:
-                return

@@ -70,7 +70,7 @@ def recipe(
 
 def _addresses(proxied: Addresses) -> dict[str, str]:
     return {
-        "KAFKA_BOOTSTRAP": str(proxied.kafka),
+        "KAFKA_BOOTSTRAP": proxied.bootstrap,
         "REDIS_URL": f"redis://{proxied.redis}",
         "DATABASE_URL": proxied.postgres.dsn,
     }
@@ -82,10 +82,11 @@ async def wait_ready(
     bootstrap: str,
     group: str,
     *,
+    members: int = 1,
     timeout_s: float = 20.0,
     clock: Clock | None = None,
 ) -> tuple[int, int]:
-    """Wait until the target says so in its log and its group is Stable with a member.
+    """Wait until the target says so in its log and its group is Stable with so many members.
 
     Gives CLOCK_MONOTONIC of the last look that found it not ready (of the call, when there is none), and of the first
     that found it ready. `bootstrap` is the DIRECT address. Raises StackError, with the end of the log, when the target
@@ -110,7 +111,8 @@ async def wait_ready(
                 waits_for = f"a Stable consumer group {group!r} with a member"
                 try:
                     admin = admin or await open_admin(bootstrap)
-                    if (await group_state(admin, group)).ready:
+                    state = await group_state(admin, group)
+                    if state.ready and state.members >= members:
                         return low_ns, clock.now_ns()
                 except (KafkaError, OSError, TimeoutError) as error:
                     waits_for = f"Kafka to tell about consumer group {group!r} ({type(error).__name__})"

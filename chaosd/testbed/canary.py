@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chaosd.journal.columns import Path, Probe, ProbeOutcome
+from chaosd.kernel import names
 from chaosd.kernel.clock import Clock
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Endpoints
 from chaosd.testbed import tongues
 from chaosd.testbed.pace import Pace
-from chaosd.testbed.testbed import PARTS, Testbed
+from chaosd.testbed.testbed import Testbed
 from chaosd.testbed.tongues import Exchange, Tongue
 from chaosd.testbed.wire import Wire, dial
 
@@ -87,12 +88,13 @@ class Canaries:
         self._pace = Pace(clock)
         endpoints = testbed.stack.endpoints
         spoken = tongues_of(endpoints)
+        self._parts = testbed.parts
         self._lines = [
-            _Line(part, path, side.of(part), spoken[part])
-            for part in PARTS
+            _Line(part, path, side.of(part), spoken[names.kind(part)])
+            for part in self._parts
             for path, side in ((Path.DIRECT, endpoints.direct), (Path.PROXIED, endpoints.proxied))
         ]
-        self._orders = {(part, stream): _Order() for part in PARTS for stream in _STREAMS}
+        self._orders = {(part, stream): _Order() for part in self._parts for stream in _STREAMS}
 
     def edge(self) -> None:
         """A fault begins or ends about now: probe more often for a second."""
@@ -115,7 +117,8 @@ class Canaries:
             order.wanted.set()
 
     def _chosen(self, part: str, stream: str) -> list[_Order]:
-        return [self._orders[part, name] for name in _STREAMS if stream in (name, "both", "")]
+        wanted = [name for name in _STREAMS if stream in (name, "both", "")]
+        return [self._orders[one, name] for one in names.members(self._parts, part) for name in wanted]
 
     async def run(self) -> None:
         """Probe until cancelled; all connections are closed then."""
@@ -211,4 +214,4 @@ class Canaries:
         return kept
 
     def _row(self, line: _Line, probe: Probe, sent_ns: int, done_ns: int, outcome: ProbeOutcome, moved: int) -> None:
-        self._record((PARTS.index(line.part), int(line.path), int(probe), sent_ns, done_ns, int(outcome), moved))
+        self._record((self._parts.index(line.part), int(line.path), int(probe), sent_ns, done_ns, int(outcome), moved))

@@ -24,6 +24,15 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """One process of the target: `target` where there is one, else `target/0` and so on."""
+
+    name: str
+    recipe: Recipe
+    handle: Handle | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """`marker` is in the environment of every process of the testbed, `owner` the process whose death ends it.
 
@@ -38,13 +47,18 @@ class Record:
     target: str = ""
     group: str = ""
     topics: tuple[Topic, ...] = ()
-    recipe: Recipe | None = None
-    handle: Handle | None = None
+    replicas: tuple[Replica, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def with_target(self, handle: Handle) -> Record:
-        """The same testbed with another process of the target."""
-        return replace(self, handle=handle)
+    def replica(self, name: str) -> Replica | None:
+        """One process of the target by its name; None when there is none of this name."""
+        return next((replica for replica in self.replicas if replica.name == name), None)
+
+    def with_handle(self, name: str, handle: Handle) -> Record:
+        """The same testbed with another process behind one replica of the target."""
+        return replace(
+            self, replicas=tuple(replace(one, handle=handle) if one.name == name else one for one in self.replicas)
+        )
 
 
 def save(directory: Path, record: Record) -> None:
@@ -73,8 +87,9 @@ def load(directory: Path) -> Record:
         target=raw["target"],
         group=raw["group"],
         topics=tuple(Topic(**topic) for topic in raw["topics"]),
-        recipe=Recipe.from_json(raw["recipe"]) if raw["recipe"] else None,
-        handle=_handle(raw["handle"]),
+        replicas=tuple(
+            Replica(one["name"], Recipe.from_json(one["recipe"]), _handle(one["handle"])) for one in raw["replicas"]
+        ),
         extra=raw["extra"],
     )
 

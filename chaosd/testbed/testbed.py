@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from chaosd.kernel import names
 from chaosd.kernel.clock import Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError
 from chaosd.process import spawn
@@ -34,9 +35,12 @@ from chaosd.testbed.record import Record, Topic
 TARGET = "target"
 PARTS = ("redis", "postgres", "kafka")
 PROCESSES = (*PARTS, "toxiproxy", TARGET)
+KAFKA = "kafka"
 _PARTITIONS = 4
 _TARGET_GRACE_S = 2.0
-SECTION = "stack"  # in a record's `extra`: the section of an external stack
+# In a record's `extra`: the section of an external stack, the brokers of an embedded one (one where nothing is said).
+SECTION = "stack"
+BROKERS = "brokers"
 
 Progress = Callable[[str, float], None]
 
@@ -46,7 +50,7 @@ def announce(
 ) -> Path:
     """Make the directory of a testbed that is about to be, so that a watchdog can guard it before its first part.
 
-    `extra` is what its provider needs to know (an external stack's section). Raises UsageError when a testbed of this
+    `extra` is what its provider needs to know (`SECTION`, `BROKERS`). Raises UsageError when a testbed of this
     name is already there, or when none can be kept where state is.
     """
     directory = testbeds_dir() / name
@@ -100,7 +104,26 @@ class Testbed:
         """What the testbed is, read anew: the watchdog may have started a process meanwhile."""
         return records.load(self.directory)
 
-    async def deploy(self, target: str) -> Record:
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts in the order that rows of the journal index: `PARTS`, with every broker of a cluster."""
+        known = self.stack.record.parts
+        return tuple(name for part in PARTS for name in names.members(known, part) or (part,))
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """The processes in the order that rows of the journal index: `PROCESSES`, each of several by its own name."""
+        target = tuple(replica.name for replica in self.record.replicas) or (TARGET,)
+        return (*self.parts, "toxiproxy", *target)
+
+    def members(self, on: str) -> tuple[str, ...]:
+        """The processes that a name stands for: itself, or all of its kind. Raises StackError where there is none."""
+        found = names.members(self.processes, on)
+        if not found:
+            raise StackError(f"there is no {on} in this testbed", remedy=f"one of: {', '.join(self.processes)}")
+        return found
+
+    async def deploy(self, target: str, replicas: int = 1) -> Record:
         """Make fresh topics and start the target; does not wait until it is ready (`target_ready`)."""
         tag = secrets.token_hex(3)
         made = (
@@ -110,51 +133,83 @@ class Testbed:
         )
         # Written down before they are made: on a stack that stays, tear_down must know what to delete.
         records.save(self.directory, replace(self.record, topics=made))
-        await topics.create(str(self.stack.endpoints.direct.kafka), made)
+        await topics.create(self._bootstrap, made, copies=len(names.members(self.parts, KAFKA)))
         group = f"{target}-{tag}"
-        recipe = launch.recipe(
-            target,
-            self.stack.endpoints,
-            {topic.role: topic.name for topic in made},
-            group=group,
-            instance=f"{group}-0",
-            log=self.directory / "target.log",
+        several = names.numbered(TARGET, range(replicas)) if replicas > 1 else (TARGET,)
+        made_of = tuple(
+            records.Replica(
+                name,
+                launch.recipe(
+                    target,
+                    self.stack.endpoints,
+                    {topic.role: topic.name for topic in made},
+                    group=group,
+                    instance=f"{group}-{number}",
+                    log=self.directory / f"{names.plain(name)}.log",
+                ),
+            )
+            for number, name in enumerate(several)
         )
-        record = replace(self.record, target=target, group=group, topics=made, recipe=recipe)
-        handle = spawn.start(recipe, record.marker)
-        record = record.with_target(handle)
-        records.save(self.directory, record)
+        record = replace(self.record, target=target, group=group, topics=made, replicas=made_of)
+        for replica in made_of:
+            # Written down one by one: a start that is cut off leaves no process that nobody knows.
+            record = record.with_handle(replica.name, spawn.start(replica.recipe, record.marker))
+            records.save(self.directory, record)
         return record
 
     async def target_ready(self) -> Started:
-        """Wait until the target's group is stable; StackError with its log's end when it does not get there."""
+        """Wait until every replica of the target serves and its group is stable with all of them.
+
+        Gives the first replica's process. Raises StackError with its log's end when it does not get there.
+        """
         record = self.record
-        if record.handle is None or record.recipe is None:
+        if not record.replicas:
             raise StackError("the testbed has no target")
-        low_ns, ready_ns = await launch.wait_ready(
-            record.handle, record.recipe, str(self.stack.endpoints.direct.kafka), record.group
+        started = [await self._replica_ready(one.name, members=len(record.replicas)) for one in record.replicas]
+        return replace(
+            started[0],
+            ready_low_ns=max(one.ready_low_ns for one in started),
+            ready_ns=max(one.ready_ns for one in started),
         )
-        return Started(ready_low_ns=low_ns, ready_ns=ready_ns, handle=record.handle, version="")
+
+    async def _replica_ready(self, name: str, *, members: int = 1) -> Started:
+        record = self.record
+        replica = record.replica(name)
+        if replica is None or replica.handle is None:
+            raise StackError(f"the testbed has no {name}")
+        low_ns, ready_ns = await launch.wait_ready(
+            replica.handle, replica.recipe, self._bootstrap, record.group, members=members
+        )
+        return Started(ready_low_ns=low_ns, ready_ns=ready_ns, handle=replica.handle, version="")
+
+    @property
+    def _bootstrap(self) -> str:
+        return self.stack.endpoints.direct.bootstrap
 
     def handle(self, process: str) -> Handle | None:
-        """The process behind a part or the target; None where chaosd did not start it."""
-        return self.record.handle if process == TARGET else self.stack.handle(process)
+        """The process behind a part or a replica of the target; None where chaosd did not start it."""
+        if names.kind(process) != TARGET:
+            return self.stack.handle(process)
+        replica = self.record.replica(process)
+        return replica.handle if replica is not None else None
 
     def signal(self, process: str, sig: Signals) -> bool:
-        """Signal a part or the target with all its descendants; False when it is gone."""
+        """Signal a part or a replica of the target with all its descendants; False when it is gone."""
         handle = self.handle(process)
         return handle is not None and spawn.signal_tree(handle, sig) > 0
 
     async def start(self, process: str) -> Started:
-        """Start a part or the target again when it is not running, and wait until it serves."""
-        if process != TARGET:
+        """Start a part or a replica of the target again when it is not running, and wait until it serves."""
+        if names.kind(process) != TARGET:
             return await self.stack.start_part(process)
         record = self.record
-        if record.recipe is None:
-            raise StackError("the testbed has no target")
-        if record.handle is None or not spawn.alive(record.handle):
-            records.save(self.directory, record.with_target(spawn.start(record.recipe, record.marker)))
-        return await self.target_ready()
+        replica = record.replica(process)
+        if replica is None:
+            raise StackError(f"the testbed has no {process}")
+        if replica.handle is None or not spawn.alive(replica.handle):
+            # No await between reading the record and writing it: replicas are started side by side.
+            records.save(self.directory, record.with_handle(process, spawn.start(replica.recipe, record.marker)))
+        return await self._replica_ready(process)
 
     def keep(self, key: str, value: Any) -> None:
         """Write something down that a later run on this testbed may use; JSON values only."""
@@ -164,20 +219,26 @@ class Testbed:
     async def end_target(self) -> None:
         """End the target and forget its topics."""
         record = self.record
-        if record.handle is not None:
-            await asyncio.to_thread(spawn.end, record.handle, _TARGET_GRACE_S)
+        await _end_replicas(record, _TARGET_GRACE_S)
         if record.topics:
-            await topics.delete(str(self.stack.endpoints.direct.kafka), [topic.name for topic in record.topics])
-        records.save(self.directory, replace(record, target="", group="", topics=(), recipe=None, handle=None))
+            await topics.delete(self._bootstrap, [topic.name for topic in record.topics])
+        records.save(self.directory, replace(record, target="", group="", topics=(), replicas=()))
 
     async def down(self) -> None:
         """End the target and, with an own stack, every process of it; remove the directory."""
         await tear_down(self.directory)
 
 
+async def _end_replicas(record: Record, grace_s: float) -> None:
+    async with asyncio.TaskGroup() as group:
+        for replica in record.replicas:
+            if replica.handle is not None:
+                group.create_task(asyncio.to_thread(spawn.end, replica.handle, grace_s))
+
+
 def _provider(record: Record) -> Provider:
     if record.provider == "embedded":
-        return EmbeddedProvider()
+        return EmbeddedProvider(brokers=int(record.extra.get(BROKERS, 1)))
     section = record.extra.get(SECTION)
     return ExternalProvider(places(parse(section, str(records.FILE))) if section else COMPOSE)
 
@@ -195,8 +256,7 @@ async def tear_down(directory: Path) -> None:
         await asyncio.to_thread(spawn.end_marked, stack.record.marker if stack is not None else str(directory))
         shutil.rmtree(directory, ignore_errors=True)
         return
-    if record.handle is not None:
-        await asyncio.to_thread(spawn.end, record.handle, 0.0)
+    await _end_replicas(record, 0.0)
     stack = _stack_in(directory)
     if stack is not None:
         await _leave(record, stack)
@@ -219,7 +279,7 @@ async def _leave(record: Record, stack: Stack) -> None:
     if "restart" in stack.capabilities or not record.topics:
         return
     try:
-        await topics.delete(str(stack.endpoints.direct.kafka), [topic.name for topic in record.topics])
+        await topics.delete(stack.endpoints.direct.bootstrap, [topic.name for topic in record.topics])
     except (KafkaError, OSError, TimeoutError) as error:
         raise StackError(
             f"the topics of testbed {record.name} cannot be deleted: {error}",

@@ -18,6 +18,7 @@ from chaosd.testbed.record import Topic
 
 _EXISTS = 36
 _DEADLINE_S = 20.0
+_IN_SYNC = 2  # of three: one may be missing
 
 
 @asynccontextmanager
@@ -31,9 +32,14 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def create(bootstrap: str, topics: Sequence[Topic]) -> None:
-    """Create the topics that are not there; StackError when the broker refuses one, or does not answer."""
-    wanted = [NewTopic(topic.name, topic.partitions, 1) for topic in topics]
+async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> None:
+    """Create the topics that are not there, each on `copies` brokers.
+
+    With more than one, a record counts as written when two have it. Raises StackError when the broker refuses a topic,
+    or does not answer.
+    """
+    configs = {"min.insync.replicas": str(_IN_SYNC)} if copies > 1 else {}
+    wanted = [NewTopic(topic.name, topic.partitions, copies, topic_configs=configs) for topic in topics]
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
             answer = await client.create_topics(wanted)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from chaosd.journal.columns import EXPOSURE, RESOURCES, State
+from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND, Clock
 from chaosd.process.spawn import Handle
-from chaosd.testbed.testbed import PARTS, PROCESSES, TARGET, Testbed
+from chaosd.testbed.testbed import PARTS, TARGET, Testbed
 
 _TICK_NS = SECOND // os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -67,13 +68,13 @@ def family(seen: Mapping[int, Seen], handle: Handle) -> list[Seen]:
 
 
 def sample_resources(seen: Mapping[int, Seen], handles: Mapping[str, Handle | None], t_ns: int) -> np.ndarray:
-    """Rows of RESOURCES, one for each process that chaosd started. Memory, time and files of descendants are added.
+    """Rows of RESOURCES, one for each process that chaosd started; `handles` are in the order of the journal.
 
+    Memory, time and files of descendants are added.
     Memory is RSS: pages that PostgreSQL's processes share count once for each of them.
     """
     rows = []
-    for index, name in enumerate(PROCESSES):
-        handle = handles.get(name)
+    for index, handle in enumerate(handles.values()):
         if handle is None:
             continue
         members = family(seen, handle)
@@ -101,9 +102,13 @@ def _files(pid: int) -> int:
 
 
 def sample_exposure(
-    pids: Iterable[int], proxied: Mapping[str, Iterable[int]], direct: Mapping[str, Iterable[int]], t_ns: int
+    pids: Iterable[int],
+    proxied: Mapping[str, Iterable[int]],
+    direct: Mapping[str, Iterable[int]],
+    t_ns: int,
+    parts: Sequence[str] = PARTS,
 ) -> np.ndarray:
-    """Rows of EXPOSURE, one for each part: how many sockets of these processes go to its ports.
+    """Rows of EXPOSURE, one for each part in the journal's order: how many sockets of these processes go to its ports.
 
     By the name of the part: `proxied` are the ports of its proxies, `direct` all ports of its own.
     """
@@ -111,7 +116,7 @@ def sample_exposure(
     ports = Counter(_remote_ports(inodes))
     rows = [
         (t_ns, index, sum(ports[p] for p in proxied.get(part, ())), sum(ports[p] for p in direct.get(part, ())))
-        for index, part in enumerate(PARTS)
+        for index, part in enumerate(parts)
     ]
     return np.array(rows, EXPOSURE.dtype)
 
@@ -145,19 +150,23 @@ class Usage:
     def __init__(self, testbed: Testbed, clock: Clock) -> None:
         self._testbed = testbed
         self._clock = clock
-        stack = testbed.stack
+        stack, parts = testbed.stack, testbed.parts
         self._proxied = {
             part: [int(proxy.listen.rpartition(":")[2]) for proxy in stack.proxies() if proxy.part == part]
-            for part in PARTS
+            for part in parts
         }
-        self._direct = {part: {stack.record.parts[part].port, *stack.record.parts[part].owns} for part in PARTS}
+        self._direct = {part: {stack.record.parts[part].port, *stack.record.parts[part].owns} for part in parts}
+        self._parts = parts
+        self._processes = testbed.processes
 
     def sample(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of EXPOSURE and of RESOURCES. What they show was so at or after their time."""
         t_ns = self._clock.now_ns()
-        handles = {name: self._testbed.handle(name) for name in PROCESSES}
+        handles = {name: self._testbed.handle(name) for name in self._processes}
         seen = snapshot()
-        target = handles[TARGET]
-        pids = [member.pid for member in family(seen, target)] if target is not None else []
-        exposure = sample_exposure(pids, self._proxied, self._direct, t_ns) if pids else np.array([], EXPOSURE.dtype)
+        target = [handle for name, handle in handles.items() if names.kind(name) == TARGET and handle is not None]
+        pids = [member.pid for replica in target for member in family(seen, replica)]
+        exposure = np.array([], EXPOSURE.dtype)
+        if pids:
+            exposure = sample_exposure(pids, self._proxied, self._direct, t_ns, self._parts)
         return exposure, sample_resources(seen, handles, t_ns)

@@ -7,13 +7,14 @@ the servers told of themselves. `felt` is never required, or a robust target cou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chaosd.journal.columns import Path, Probe, ProbeOutcome, State
 from chaosd.journal.model import History, InjectionFacts, RunFacts
+from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.verification import gauges
@@ -76,10 +77,11 @@ def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) ->
     shown: dict[str, Any] = {}
     force = _in_force(run, injection)
     gone = _after(run, injection)
-    bite = [_Check(run, evidence, injection, proof, force).holds(shown) for proof in injection.bite]
+    bite = [_Check(run, evidence, injection, proof, force).holds(shown) for proof in _each(run, injection.bite)]
     healed = [False]
     if gone is not None:
-        healed = [_Check(run, evidence, injection, proof, gone, healed=True).holds(shown) for proof in injection.healed]
+        proofs = _each(run, injection.healed)
+        healed = [_Check(run, evidence, injection, proof, gone, healed=True).holds(shown) for proof in proofs]
     exposed, bypass = _exposed(run, evidence, injection, shown)
     return FaultVerdict(
         injection,
@@ -89,6 +91,19 @@ def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) ->
         shown,
         bypass,
     )
+
+
+def _each(run: RunFacts, proofs: tuple[Proof, ...]) -> list[Proof]:
+    """The proofs, and of one that is about several things (all brokers) one about each of them.
+
+    A gauge says by its name what it is about: it may be told by all of them together.
+    """
+    known = tuple(dict.fromkeys((*run.parts, *run.processes)))
+    made = []
+    for proof in proofs:
+        about = () if proof.source is Source.GAUGE else names.members(known, proof.on)
+        made += [replace(proof, on=name) for name in about or (proof.on,)]
+    return made
 
 
 def before_faults(run: RunFacts) -> Window:
@@ -122,8 +137,8 @@ def _after(run: RunFacts, injection: InjectionFacts) -> Window | None:
 
 
 def _one_way(one: InjectionFacts, other: InjectionFacts) -> bool:
-    places = {one.on.split("/")[0], other.on.split("/")[0]}
-    return len(places) == 1 or (TOXIPROXY in places and TARGET not in places)
+    kinds = {names.kind(one.on), names.kind(other.on)}
+    return names.touch(one.on, other.on) or (TOXIPROXY in kinds and TARGET not in kinds)
 
 
 def _end(run: RunFacts) -> int:
@@ -154,7 +169,7 @@ class _Check:
     def canaries(self, path: Path, *probes: Probe) -> np.ndarray:
         """The probes of the proof's part."""
         rows = self.evidence.canaries
-        part = self.proof.on.split("/")[0]
+        part = self.proof.on if self.proof.on in self.run.parts else names.kind(self.proof.on)
         if part not in self.run.parts:
             return np.asarray(rows[:0])
         mine = (rows["on"] == self.run.parts.index(part)) & (rows["path"] == path) & np.isin(rows["probe"], probes)
@@ -163,7 +178,7 @@ class _Check:
     def process(self) -> np.ndarray:
         """The samples of the proof's process, in order of time."""
         on, rows = self.proof.on, self.evidence.resources
-        name = on if on in self.run.processes else on.split("/")[0]
+        name = on if on in self.run.processes else names.kind(on)
         if name not in self.run.processes:
             return np.asarray(rows[:0])
         rows = rows[rows["process"] == self.run.processes.index(name)]
@@ -235,7 +250,8 @@ def _process_start(check: _Check) -> _Answer:
     rows = check.process()
     call_ns = check.injection.call_ns
     # What another injection on it ends later shows nothing of this one.
-    later = [one.call_ns for one in check.run.injections if one.on == check.injection.on and one.call_ns > call_ns]
+    others = [one for one in check.run.injections if names.touch(one.on, check.proof.on)]
+    later = [one.call_ns for one in others if one.call_ns > call_ns]
     rows = rows[rows["t_ns"] <= min(later, default=_end(check.run))]
     before = rows[(rows["pid"] > 0) & (rows["state"] != State.GONE) & (rows["t_ns"] < call_ns)]
     after = rows[(rows["pid"] > 0) & (rows["state"] != State.GONE) & (rows["t_ns"] >= call_ns)]
@@ -288,9 +304,10 @@ def _exposed(run: RunFacts, evidence: Evidence, injection: InjectionFacts, shown
     """Whether the target used the path in the baseline and was connected or trying around the fault; and whether it
     also went past the proxy.
     """
-    if injection.on == TARGET:
+    if names.kind(injection.on) == TARGET:
         return PROVED, False
-    parts = run.parts if injection.on == TOXIPROXY else (injection.on.split("/")[0],)
+    parts = run.parts if injection.on == TOXIPROXY else names.members(run.parts, injection.on)
+    parts = parts or (names.kind(injection.on),)
     rows = evidence.exposure[np.isin(evidence.exposure["on"], [run.parts.index(p) for p in parts if p in run.parts])]
     if not len(rows):
         return UNKNOWN, False

@@ -10,6 +10,7 @@ import numpy as np
 
 from chaosd.journal.columns import Path, ProbeOutcome
 from chaosd.journal.model import RunFacts, Unhealthy
+from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
 from chaosd.verification.case import NEVER_NS, overlaps
 
@@ -33,7 +34,7 @@ def _faults_on(run: RunFacts, part: str) -> np.ndarray:
     spans = [
         (one.call_ns, one.clear_high_ns + _GRACE_NS if one.clear_high_ns >= 0 else NEVER_NS)
         for one in run.injections
-        if one.call_ns >= 0 and one.on.split("/")[0] == part
+        if one.call_ns >= 0 and names.touch(one.on, part)
     ]
     return np.array(spans, np.int64).reshape(-1, 2)
 

@@ -22,6 +22,7 @@ from chaosd.healing.leases import Leases
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import HealError
 from chaosd.process import spawn
+from chaosd.stack.parts.table import PARTS
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import Testbed, announce
 
@@ -117,7 +118,7 @@ async def assert_clean(bed: Testbed) -> None:
     for part in ("redis", "postgres", "kafka"):
         handle = bed.handle(part)
         assert spawn.state(handle) not in ("T", ""), part
-        await ladder.PARTS[part].ready(bed.stack.endpoints.direct.of(part))
+        await PARTS[part].ready(bed.stack.endpoints.direct.of(part))
 
 
 async def test_watchdog_mends_everything_when_its_conductor_is_killed(bed, hold):

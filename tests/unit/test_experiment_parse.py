@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chaosd.experiment import document
 from chaosd.experiment.parse import load, name_of, resolve
+from chaosd.experiment.schema import experiment_schema
 from chaosd.experiment.spec import Expect, Experiment, FaultForm, Recovery
 from chaosd.experiment.timeline import lasts_ns
 from chaosd.kernel.clock import MS, SECOND
@@ -40,6 +41,7 @@ FAULTS = {
     "restart": FaultForm("restart", Nothing, (*NETWORK, "target"), "restart"),
     "kill": FaultForm("kill", Nothing, (*NETWORK, "target"), "restart"),
     "pause": FaultForm("pause", Nothing, (*NETWORK, "target"), "restart"),
+    "quota": FaultForm("quota", Nothing, ("kafka",), "admin"),
 }
 STEP = "{at: 0s, for: 4s, fault: down, on: redis}"
 
@@ -286,3 +288,60 @@ def test_an_unknown_name_or_profile_names_the_nearest():
     with pytest.raises(UsageError) as caught:
         load("control", FAULTS, profile="quik")
     assert "quick" in caught.value.remedy
+
+
+CLUSTER = "stack: {kafka: {brokers: 3}}"
+
+
+def test_a_cluster_can_be_hit_as_a_whole_or_one_broker_of_it():
+    made = parse(file("{at: 0s, fault: kill, on: kafka/2}\n{at: 9s, for: 1s, fault: down, on: kafka}", CLUSTER))
+    assert made.brokers == 3
+    assert [(step.id, step.on) for step in made.timeline] == [("1-kill-kafka-2", "kafka/2"), ("2-down-kafka", "kafka")]
+    assert made.to_json()["stack"] == {"kafka": {"brokers": 3}}
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "words"),
+    [
+        ("{at: 0s, fault: kill, on: kafka/1}", "", ["x.yaml:5:", "kafka/1", "did you mean 'kafka'"]),
+        (
+            "{at: 0s, fault: kill, on: kafka/4}",
+            CLUSTER,
+            ["x.yaml:5:", "kafka/1, kafka/2, kafka/3", "did you mean 'kafka/"],
+        ),
+        ("{at: 0s, for: 1s, fault: quota, on: kafka/1}", CLUSTER, ["x.yaml:5:", "did you mean 'kafka'"]),
+        (STEP, "stack: {kafka: {brokers: 2}}", ["x.yaml:3:", "brokers", "one of 1, 3"]),
+        ("{at: 0s, fault: kill, on: redis, replica: 0}", "", ["x.yaml:5:", "redis has no replicas", "`on: target`"]),
+        ("{at: 0s, fault: kill, on: target, replica: 2}", "replicas: 2", ["x.yaml:5:", "has 2 replicas", "0 to 1"]),
+        ("{at: 0s, fault: kill, on: target, replica: 1}", "", ["x.yaml:5:", "has 1 replica;", "`replicas`"]),
+    ],
+)
+def test_a_broker_or_replica_that_is_not_there_is_told_with_its_line(step, more, words):
+    message = refused(file(step, more))
+    for word in words:
+        assert word in message, message
+
+
+def test_a_replica_is_one_of_several_and_the_only_one_is_the_target():
+    step = "{at: 0s, fault: kill, on: target, replica: 0}"
+    assert parse(file(step, "replicas: 2")).timeline[0].on == "target/0"
+    assert parse(file("{at: 0s, fault: kill, on: target}", "replicas: 2")).timeline[0].on == "target"
+    assert parse(file(step)).timeline[0].on == "target"
+
+
+def test_two_faults_of_one_process_clash_whichever_name_they_are_given():
+    steps = "{at: 0s, for: 4s, fault: kill, on: kafka}\n{at: 1s, for: 1s, fault: pause, on: kafka/1}"
+    assert "two faults of one process" in refused(file(steps, CLUSTER))
+    apart = "{at: 0s, for: 4s, fault: kill, on: kafka/2}\n{at: 1s, for: 1s, fault: pause, on: kafka/1}"
+    assert len(parse(file(apart, CLUSTER)).timeline) == 2
+
+
+def test_the_schema_offers_brokers_where_one_can_be_hit_and_replicas_of_the_target():
+    steps = {
+        step["title"]: step["properties"]
+        for step in experiment_schema(FAULTS)["properties"]["timeline"]["items"]["oneOf"]
+    }
+    assert "kafka/3" in steps["kill"]["on"]["enum"]
+    assert "kafka/3" not in steps["quota"]["on"]["enum"]
+    assert "replica" in steps["kill"]
+    assert "replica" not in steps["down"]

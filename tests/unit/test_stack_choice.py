@@ -13,7 +13,7 @@ from chaosd.faults.table import forms
 from chaosd.kernel.errors import SourceError, StackError, UsageError
 from chaosd.stack.providers.section import StackSection, places
 from chaosd.testbed.record import Record
-from chaosd.testbed.testbed import SECTION
+from chaosd.testbed.testbed import BROKERS, SECTION
 
 
 def file(folder: Path, redis: str = "127.0.0.1:6379", more: str = "") -> str:
@@ -134,3 +134,21 @@ def test_a_kept_testbed_serves_only_runs_that_ask_for_its_stack(tmp_path):
     for other in (stacks.wanted(request()), stacks.wanted(request(stack="external"))):
         with pytest.raises(UsageError, match="another stack"):
             stacks.refuse_another(kept, other)
+
+
+def test_a_cluster_is_had_from_the_embedded_stack_alone(tmp_path):
+    assert stacks.wanted(request(), 3).extra == {BROKERS: 3}
+    assert stacks.wanted(request(), 1).extra == {}
+    with pytest.raises(UsageError, match="needs 3 brokers, and the external stack has one"):
+        stacks.wanted(request(stack="external"), 3)
+
+
+@pytest.mark.parametrize(
+    ("has", "needs", "words"), [(1, 3, "1 Kafka broker, and this"), (3, 1, "3 Kafka brokers, and")]
+)
+def test_a_kept_testbed_of_another_number_of_brokers_is_not_used(has, needs, words):
+    kept = Record("bed", "m", "embedded", kept=True, extra={BROKERS: has} if has > 1 else {})
+    stacks.refuse_another(kept, stacks.wanted(request(), has))
+    with pytest.raises(UsageError, match=words) as caught:
+        stacks.refuse_another(kept, stacks.wanted(request(), needs))
+    assert "chaosd stack down bed" in caught.value.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from chaosd.stack.address import Address
 from chaosd.stack.handle import Addresses, Endpoints, PartRecord, Postgres, Proxy, StackRecord
 from chaosd.stack.parts.kafka import broker
 from chaosd.stack.parts.toxiproxy.toxics import check
-from chaosd.stack.ports import Ports, PortTaken, free_ports
+from chaosd.stack.ports import BrokerPorts, Ports, PortTaken, free_ports
 from chaosd.stack.providers import section
 from chaosd.stack.providers.external import COMPOSE
 from chaosd.stack.ready import remedy_of, tail
@@ -68,6 +69,34 @@ def test_no_record_is_an_error_with_a_remedy(tmp_path):
 def test_addresses_are_given_by_part():
     assert [str(ADDRESSES.of(name)) for name in ("redis", "kafka", "postgres")] == ["h:1", "h:2", "h:3"]
     assert ADDRESSES.postgres.dsn == "postgresql://u:p@h:3/d"
+
+
+def test_clients_of_a_cluster_begin_with_any_of_its_brokers(tmp_path):
+    brokers = tuple(Address("h", port) for port in (2, 4, 5))
+    cluster = replace(ADDRESSES, brokers=brokers)
+    assert (ADDRESSES.bootstrap, cluster.bootstrap) == ("h:2", "h:2,h:4,h:5")
+    assert [str(cluster.of(name)) for name in ("kafka", "kafka/1", "kafka/3")] == ["h:2", "h:2", "h:5"]
+    with pytest.raises(KeyError):
+        ADDRESSES.of("kafka/1")
+    handle.save(tmp_path, replace(RECORD, endpoints=Endpoints(cluster, cluster)))
+    assert handle.load(tmp_path).endpoints.proxied == cluster
+
+
+def test_ports_of_a_cluster_are_all_chosen_and_all_different():
+    assert Ports().of_brokers(1) == Ports()
+    ports = Ports(kafka=free_ports(1, set())[0]).of_brokers(3)
+    chosen = ports.chosen()
+    assert chosen.brokers[0].direct == ports.kafka
+    every = [port for one in chosen.brokers for port in (one.direct, one.proxied, one.inner, one.controller)]
+    assert len(chosen.brokers) == 3
+    assert len({*every, chosen.redis, chosen.toxiproxy} - {0}) == 14
+
+
+def test_a_fixed_port_of_a_broker_that_is_taken_is_told_by_the_brokers_name():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortTaken, match=r"kafka/2 direct"):
+            Ports(more=(BrokerPorts(direct=port),)).chosen()
 
 
 def test_free_ports_differ_and_lie_below_the_ephemeral_range():
@@ -224,9 +253,37 @@ def test_known_signs_in_a_log_have_a_remedy():
 
 
 def test_the_proxied_listener_advertises_the_proxy_and_not_itself():
-    text = broker.properties(1, 2, 3, 4, Path("/data"))
+    alone = broker.Node(1, 1, 2, 3, 4)
+    text = broker.properties(alone, (alone,), Path("/data"))
     assert "listeners=DIRECT://127.0.0.1:1,PROXIED://127.0.0.1:3,CONTROLLER://127.0.0.1:4\n" in text
     assert "advertised.listeners=DIRECT://127.0.0.1:1,PROXIED://127.0.0.1:2\n" in text
+
+
+def test_a_broker_of_a_cluster_knows_its_quorum_and_copies_what_it_is_given():
+    nodes = tuple(broker.Node(n, n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3) for n in (1, 2, 3))
+    lines = broker.properties(nodes[1], nodes, Path("/data")).splitlines()
+    assert "node.id=2" in lines
+    assert "controller.quorum.voters=1@127.0.0.1:13,2@127.0.0.1:23,3@127.0.0.1:33" in lines
+    assert "advertised.listeners=DIRECT://127.0.0.1:20,PROXIED://127.0.0.1:21" in lines
+    assert "offsets.topic.replication.factor=3" in lines
+
+
+def test_a_node_of_a_cluster_begins_with_the_clusters_id_and_its_own(tmp_path):
+    template = tmp_path / "template"
+    template.mkdir()
+    (template / "meta.properties").write_text("#\n#Thu\ncluster.id=c\ndirectory.id=d\nnode.id=1\nversion=1\n")
+    (template / "bootstrap.checkpoint").write_bytes(b"features")
+    (template / "__cluster_metadata-0").mkdir()
+    for node in (1, 2):
+        broker.lay_out(template, tmp_path / str(node), node)
+    metas = [dict(line.split("=") for line in (tmp_path / n / "meta.properties").read_text().split()) for n in "12"]
+    assert [(meta["cluster.id"], meta["version"], meta["node.id"]) for meta in metas] == [
+        ("c", "1", "1"),
+        ("c", "1", "2"),
+    ]
+    assert len({"d", *(meta["directory.id"] for meta in metas)}) == 3
+    # What a broker wrote while it was alone belongs to another quorum.
+    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["bootstrap.checkpoint", "meta.properties"]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import pytest
 from chaosd.conductor.bench import acquire
 from chaosd.conductor.client import RunRequest
 from chaosd.conductor.turn import take, turn
+from chaosd.experiment.parse import load
+from chaosd.faults.table import forms
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
 from chaosd.kernel.clock import SECOND, SystemClock
@@ -41,7 +43,7 @@ async def test_second_run_on_a_testbed_is_refused_while_the_first_lasts(bed):
 async def test_conductor_takes_the_turn_of_a_kept_testbed_and_starts_nothing_without_it(bed, tmp_path, refused):
     request = RunRequest("control", testbed="default" if refused else "other", stack="none")
     with take("default"), pytest.raises(UsageError, match="another run" if refused else "no stack 'none'"):
-        async with acquire(request, None, "r", tmp_path, None, lambda event: None):
+        async with acquire(request, load("control", forms()), "r", tmp_path, None, lambda event: None):
             pass
     assert list(bed.iterdir()) == []
 

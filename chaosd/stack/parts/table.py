@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chaosd.kernel import names
 from chaosd.stack.parts import postgres, redis
 from chaosd.stack.parts.kafka import broker
 from chaosd.stack.parts.toxiproxy import server
@@ -17,3 +18,8 @@ PARTS: dict[str, Part] = {
     "kafka": broker.part,
     "toxiproxy": server.part,
 }
+
+
+def part_of(name: str) -> Part:
+    """The part behind the name of one of a stack's servers. A broker of a cluster is ready when its share of it is."""
+    return broker.member if name not in PARTS and names.kind(name) == broker.part.name else PARTS[name]

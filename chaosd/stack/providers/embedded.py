@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chaosd.kernel import names
 from chaosd.kernel.errors import ChaosdError, StackError
 from chaosd.process import spawn, userns
 from chaosd.stack import handle as records
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from chaosd.process.spawn import Recipe
+
 HOST = "127.0.0.1"
+KAFKA = "kafka"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CAPABILITIES = ("proxy", "restart", "kill", "admin", "own")
 _DATA, _LOGS = "data", "logs"
@@ -38,9 +42,13 @@ def _silent(step: str, share: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedProvider:
-    """Starts real servers as processes of its own. Installs what is missing."""
+    """Starts real servers as processes of its own. Installs what is missing.
+
+    `brokers`: 1, whose part is `kafka`, or a cluster of 3, whose parts are `kafka/1` and so on.
+    """
 
     name: str = "embedded"
+    brokers: int = 1
 
     async def up(
         self,
@@ -55,7 +63,7 @@ class EmbeddedProvider:
         """
         progress = on_progress or _silent
         found = await asyncio.to_thread(install, progress)
-        wanted = ports or Ports()
+        wanted = (ports or Ports()).of_brokers(self.brokers)
         try:
             return await _start(folder, marker, wanted.chosen(), found, progress)
         except PortTaken:
@@ -82,9 +90,11 @@ async def _start(
         async with asyncio.TaskGroup() as group:
             for name in record.parts:
                 # Copied here and not in a thread: a cancelled start must not leave one that still writes files.
-                _lay_out(folder / _DATA / name, ports, found)
+                _lay_out(name, _data(folder, name), ports, found)
                 group.create_task(_start_part(stack, name, progress))
                 await asyncio.sleep(0)  # Kafka's process is on its way while the next part's files are copied
+        if ports.more:
+            await broker.make_offsets_topic(record.endpoints.direct.kafka)
     except BaseException as error:
         stack.close()
         # Not in a thread and not awaited: the clean-up must be complete, also when this task is being cancelled.
@@ -119,14 +129,32 @@ def _first_reason(error: OSError) -> str:
     return str(error)
 
 
-def _lay_out(data: Path, ports: Ports, found: Installed) -> None:
+def _data(folder: Path, part: str) -> Path:
+    return folder / _DATA / names.plain(part)
+
+
+def _nodes(ports: Ports) -> dict[str, broker.Node]:
+    """The brokers by the names of their parts: the only one has no number."""
+    nodes = [
+        broker.Node(number, one.direct, one.proxied, one.inner, one.controller)
+        for number, one in enumerate(ports.brokers, 1)
+    ]
+    if len(nodes) == 1:
+        return {KAFKA: nodes[0]}
+    return dict(zip(names.numbered(KAFKA, (node.id for node in nodes)), nodes, strict=True))
+
+
+def _lay_out(name: str, data: Path, ports: Ports, found: Installed) -> None:
     """What one part's process finds when it starts: a copy of its template, or an empty folder."""
-    if data.name == "kafka":
-        log = data / "log"
-        shutil.copytree(found.kafka_template, log)
-        text = broker.properties(ports.kafka, ports.kafka_proxied, ports.kafka_inner, ports.kafka_controller, log)
+    if names.kind(name) == KAFKA:
+        log, nodes = data / "log", _nodes(ports)
+        if len(nodes) == 1:
+            shutil.copytree(found.kafka_template, log)
+        else:
+            broker.lay_out(found.kafka_template, log, nodes[name].id)
+        text = broker.properties(nodes[name], tuple(nodes.values()), log)
         (data / "server.properties").write_text(text, encoding="utf-8")
-    elif data.name == "postgres":
+    elif name == "postgres":
         shutil.copytree(found.postgres_template, data)
         userns.hand_over(data)
     else:
@@ -141,7 +169,11 @@ def _record(folder: Path, marker: str, ports: Ports, found: Installed) -> StackR
         proxies=(
             Proxy("redis", "redis", f"{HOST}:{ports.redis_proxied}", f"{HOST}:{ports.redis}"),
             Proxy("postgres", "postgres", f"{HOST}:{ports.postgres_proxied}", f"{HOST}:{ports.postgres}"),
-            Proxy("kafka-1", "kafka", f"{HOST}:{ports.kafka_proxied}", f"{HOST}:{ports.kafka_inner}"),
+            *(
+                # A name with a slash could not be deleted.
+                Proxy(f"{KAFKA}-{node.id}", name, f"{HOST}:{node.proxied}", f"{HOST}:{node.inner}")
+                for name, node in _nodes(ports).items()
+            ),
         ),
         endpoints=_endpoints(ports),
         capabilities=CAPABILITIES,
@@ -150,16 +182,19 @@ def _record(folder: Path, marker: str, ports: Ports, found: Installed) -> StackR
 
 def _parts(folder: Path, ports: Ports, found: Installed) -> tuple[PartRecord, ...]:
     def data(name: str) -> Path:
-        return folder / _DATA / name
+        return _data(folder, name)
 
     def log(name: str) -> Path:
-        return folder / _LOGS / f"{name}.log"
+        return folder / _LOGS / f"{names.plain(name)}.log"
 
-    kafka_config = data("kafka") / "server.properties"
-    kafka = broker.recipe(str(found.java.path), found.class_path, found.java_cache, kafka_config, log("kafka"))
+    def kafka(name: str) -> Recipe:
+        config = data(name) / "server.properties"
+        return broker.recipe(str(found.java.path), found.class_path, found.java_cache, config, log(name), name)
+
+    nodes = _nodes(ports)
     programs = {
         # Kafka first: the others are up before it is.
-        "kafka": (found.kafka, ports.kafka, kafka),
+        **{name: (found.kafka, node.direct, kafka(name)) for name, node in nodes.items()},
         "postgres": (
             found.postgres,
             ports.postgres,
@@ -176,7 +211,7 @@ def _parts(folder: Path, ports: Ports, found: Installed) -> tuple[PartRecord, ..
             server.recipe(str(found.toxiproxy.path), ports.toxiproxy, data("toxiproxy"), log("toxiproxy")),
         ),
     }
-    more = {"kafka": (ports.kafka_inner, ports.kafka_controller)}
+    more = {name: (node.inner, node.controller) for name, node in nodes.items()}
     return tuple(
         PartRecord(name, binary.version, binary.origin, HOST, port, (port, *more.get(name, ())), recipe)
         for name, (binary, port, recipe) in programs.items()
@@ -185,16 +220,19 @@ def _parts(folder: Path, ports: Ports, found: Installed) -> tuple[PartRecord, ..
 
 def _endpoints(ports: Ports) -> Endpoints:
     ordinary = (postgres.PIPELINE, postgres.PIPELINE, postgres.PIPELINE)
+    cluster = ports.brokers if ports.more else ()
     return Endpoints(
         direct=Addresses(
             Address(HOST, ports.redis),
             Address(HOST, ports.kafka),
             Postgres(HOST, ports.postgres, postgres.SUPERUSER, postgres.SUPERUSER, postgres.PIPELINE),
+            tuple(Address(HOST, one.direct) for one in cluster),
         ),
         proxied=Addresses(
             Address(HOST, ports.redis_proxied),
             Address(HOST, ports.kafka_proxied),
             Postgres(HOST, ports.postgres_proxied, *ordinary),
+            tuple(Address(HOST, one.proxied) for one in cluster),
         ),
     )
 

@@ -20,11 +20,20 @@ _NO_TOPICS = struct.pack(">i", 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """Who has a partition, by broker id; `leader` is -1 where there is none."""
+
+    leader: int
+    replicas: frozenset[int]
+    in_sync: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a broker tells about its cluster. `leaders`: topic → partition → broker id, -1 where there is no leader."""
+    """What a broker tells about its cluster. `partitions`: topic → number of the partition → who has it."""
 
     brokers: dict[int, tuple[str, int]]
-    leaders: dict[str, dict[int, int]]
+    partitions: dict[str, dict[int, Partition]]
 
 
 class _Reader:
@@ -49,10 +58,9 @@ class _Reader:
         self._at += length
         return self._data[self._at - length : self._at].decode()
 
-    def skip_ints(self) -> None:
-        """Pass over an array of int32."""
-        count = max(self.take("i"), 0)
-        self._at += 4 * count
+    def ints(self) -> frozenset[int]:
+        """An array of int32."""
+        return frozenset(self.take("i") for _ in range(max(self.take("i"), 0)))
 
 
 async def _call(address: Address, api: int, version: int, body: bytes, limit_s: float) -> _Reader:
@@ -75,19 +83,17 @@ async def metadata(address: Address, *, topics: bool = True, limit_s: float = PR
         answer.text()
         brokers[node] = (host, port)
     answer.take("i")
-    leaders: dict[str, dict[int, int]] = {}
+    found: dict[str, dict[int, Partition]] = {}
     for _ in range(answer.take("i")):
         answer.take("h")
         name = answer.text()
         answer.take("b")
-        partitions = leaders.setdefault(name, {})
+        partitions = found.setdefault(name, {})
         for _ in range(answer.take("i")):
             answer.take("h")
             index = answer.take("i")
-            partitions[index] = answer.take("i")
-            answer.skip_ints()
-            answer.skip_ints()
-    return Metadata(brokers, leaders)
+            partitions[index] = Partition(answer.take("i"), answer.ints(), answer.ints())
+    return Metadata(brokers, found)
 
 
 async def find_coordinator(address: Address, group: str, *, limit_s: float = PROBE_S) -> int:

@@ -1,0 +1,33 @@
+"""Names of things of which there may be several: `kafka` is all brokers of a cluster, `kafka/2` one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_BETWEEN = "/"
+
+
+def kind(name: str) -> str:
+    """What a thing is: `kafka` of `kafka/2`."""
+    return name.partition(_BETWEEN)[0]
+
+
+def numbered(name: str, numbers: Iterable[int]) -> tuple[str, ...]:
+    """The names of several things of one kind."""
+    return tuple(f"{name}{_BETWEEN}{number}" for number in numbers)
+
+
+def members(names: Iterable[str], on: str) -> tuple[str, ...]:
+    """Those of `names` that `on` stands for: itself, or all of its kind where it names a kind. Empty for none."""
+    known = tuple(names)
+    return (on,) if on in known else tuple(name for name in known if kind(name) == on)
+
+
+def touch(one: str, other: str) -> bool:
+    """Whether two names have a thing in common: equal ones, or a kind and one of its things."""
+    return one == other or kind(one) == other or kind(other) == one
+
+
+def plain(name: str) -> str:
+    """The name as a word without a slash, for files and ids: `kafka-2`."""
+    return name.replace(_BETWEEN, "-")
