@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chaosd.cli.follow import Ended
+    from chaosd.cli.series import Kept
+    from chaosd.conductor.client import RunRequest
     from chaosd.experiment.spec import Experiment
+    from chaosd.kernel.errors import Exit
 
 _STACKS = ("embedded", "external")
 
@@ -32,40 +37,79 @@ def run(
     skip_preflight: Annotated[bool, typer.Option("--skip-preflight", help="do not check the target's source")] = False,
     plain: Annotated[bool | None, typer.Option("--plain/--live", help="lines, or the live view of a terminal")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the conductor's events as JSON lines")] = False,
+    repeat: Annotated[int, typer.Option(min=1, max=10_000, help="run everything so often: a series")] = 1,
+    series: Annotated[Path | None, typer.Option(help="the series' file, RUNS_DIR/series.json; goes on with it")] = None,
 ) -> int:
     """Run experiments: hurt the pipeline, heal it, judge it.
 
     Exit codes: 0 pass, 1 fail, 2 usage or tool error, 3 inconclusive, 4 preflight, 5 aborted, 6 not healed; of several
-    runs the worst. Ctrl-C heals first, drains what it can, and exits 5.
+    runs the worst. Ctrl-C heals first, drains what it can, and exits 5. A series tells at its end how likely the
+    pipeline recovers in time; repeat its command to go on after a break, with a larger --repeat to make it longer.
     """
-    from chaosd.cli.follow import Follower
     from chaosd.conductor.client import RunRequest
-    from chaosd.kernel.errors import Exit, worst
 
     experiments = _load(names, profile, stack, target)
+    request = RunRequest(
+        experiment="",
+        target=target,
+        seed=seed,
+        profile=profile,
+        runs_dir=runs_dir,
+        stack=stack,
+        stack_file=stack_file,
+        allow_hosts=tuple(allow_host or ()),
+        testbed=testbed,
+        keep=keep,
+        skip_preflight=skip_preflight,
+    )
+    kept = None
+    if repeat > 1 or series is not None:
+        kept = _series(series or Path(runs_dir) / "series.json", request, [name for name, _ in experiments])
+    return int(_carry_out(experiments, request, repeat, kept, Look(plain, as_json)))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a run is shown: lines or the live view (None: what fits), or JSON lines."""
+
+    plain: bool | None
+    as_json: bool
+
+
+def _series(path: Path, request: RunRequest, names: Sequence[str]) -> Kept:
+    from chaosd.cli.series import Kept
+    from chaosd.report.series import Plan
+
+    plan = Plan(experiments=tuple(names), profile=request.profile, target=request.target or "", seed=request.seed)
+    return Kept(path, plan)
+
+
+def _carry_out(
+    experiments: Sequence[tuple[str, Experiment]], request: RunRequest, repeat: int, kept: Kept | None, look: Look
+) -> Exit:
+    """One run after the other; those that a series has already are not made again."""
+    from chaosd.cli.follow import Follower
+    from chaosd.kernel.errors import Exit, worst
+
+    out = sys.stderr if look.as_json else sys.stdout
     ended: list[Ended] = []
-    for name, experiment in experiments:
-        request = RunRequest(
-            experiment=name,
-            target=target,
-            seed=seed,
-            profile=profile,
-            runs_dir=runs_dir,
-            stack=stack,
-            stack_file=stack_file,
-            allow_hosts=tuple(allow_host or ()),
-            testbed=testbed,
-            keep=keep,
-            skip_preflight=skip_preflight,
-        )
+    for repetition, (name, experiment) in itertools.product(range(repeat), experiments):
+        if kept is not None and kept.series.has(name, repetition):
+            continue
+        seed = None if request.seed is None else request.seed + repetition
         limit_ms = experiment.expect.recovery.within_ns / 1e6
-        follower = Follower(experiment.title or name, limit_ms, plain=plain, as_json=as_json)
-        ended.append(asyncio.run(follower.follow(request)))
+        follower = Follower(experiment.title or name, limit_ms, plain=look.plain, as_json=look.as_json)
+        ended.append(asyncio.run(follower.follow(replace(request, experiment=name, seed=seed))))
+        if kept is not None:
+            kept.add(name, repetition, ended[-1].code, ended[-1].report)
         if ended[-1].code in (Exit.ABORTED, Exit.UNHEALED):
             break
+    if kept is not None:
+        kept.tell(out)
+        return worst([kept.series.exit(), *(one.code for one in ended)])
     if len(experiments) > 1:
-        _summarise([name for name, _ in experiments], ended, to_stderr=as_json)
-    return int(worst(one.code for one in ended))
+        _summarise([name for name, _ in experiments], ended, out)
+    return worst(one.code for one in ended)
 
 
 def _load(names: Sequence[str], profile: str, stack: str, target: str | None) -> list[tuple[str, Experiment]]:
@@ -89,8 +133,7 @@ def _load(names: Sequence[str], profile: str, stack: str, target: str | None) ->
     return [(name, load(name, known, profile=profile)) for name in names]
 
 
-def _summarise(names: Sequence[str], ended: Sequence[Ended], *, to_stderr: bool) -> None:
-    out = sys.stderr if to_stderr else sys.stdout
+def _summarise(names: Sequence[str], ended: Sequence[Ended], out: TextIO) -> None:
     width = max(len(name) for name in names)
     print(file=out)
     for name, one in zip(names, ended, strict=False):

@@ -230,6 +230,36 @@ def test_nothing_is_run_after_an_aborted_run(
     assert "not run" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_a_series_that_was_broken_off_goes_on_and_tells_how_likely_recovery_is(
+    monkeypatch: pytest.MonkeyPatch, view: Recorder, judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = experiment(tmp_path)
+    behave(monkeypatch, "pass", "die_at_once", run_dir=judged)
+    assert command(tmp_path, name, "--repeat", "3") == Exit.ABORTED
+    stored = tmp_path / "runs" / "series.json"
+    assert len(json.loads(stored.read_bytes())["runs"]) == 1
+    behave(monkeypatch, "pass", "pass", run_dir=judged)
+    # What the series says is what verdict.json says, whatever a conductor claims.
+    code = command(tmp_path, name, "--repeat", "3")
+    told = json.loads(stored.read_bytes())
+    assert [run["repetition"] for run in told["runs"]] == [0, 1, 2]
+    assert code == max(run["exit"] for run in told["runs"])
+    assert [claim["runs"] for claim in told["claims"]] == [3]
+    assert "P(recovery ≤ 5 s) is in [" in capsys.readouterr().out
+    behave(monkeypatch, run_dir=judged)
+    assert command(tmp_path, name, "--repeat", "3") == code  # nothing is left to run
+
+
+def test_a_series_of_another_plan_is_not_mixed_in(
+    monkeypatch: pytest.MonkeyPatch, view: Recorder, judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = experiment(tmp_path)
+    behave(monkeypatch, "pass", "pass", run_dir=judged)
+    command(tmp_path, name, "--repeat", "2")
+    assert command(tmp_path, name, "--repeat", "2", "--profile", "quick") == Exit.USAGE
+    assert "a series of another plan: profile differ" in capsys.readouterr().err
+
+
 def test_mistake_in_the_last_file_stops_all_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, view: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
