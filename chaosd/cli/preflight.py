@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from chaosd.preflight.check import Report
+
+_SNAPSHOTS = Path("chaosd-schemas")
 
 
-def preflight(
-    path: Annotated[Path, typer.Argument(help="Folder or file of Python source. It is read, never run.")],
-    format_: Annotated[str, typer.Option("--format", help="text, json or github")] = "text",
+class _PathFirst(TyperGroup):
+    """`chaosd preflight src/` means `chaosd preflight check src/`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_PathFirst,
+    help="Find what would kill a pipeline at run time, without running it: chaosd preflight PATH.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+Source = Annotated[Path, typer.Argument(metavar="PATH", help="Folder or file of Python source. It is read, never run.")]
+Snapshots = Annotated[Path, typer.Option("--snapshots", help="Folder of the schema snapshots.")]
+
+
+@app.command()
+def check(
+    path: Source,
+    format_: Annotated[str, typer.Option("--format", help="text, json, github, sarif or junit")] = "text",
     rule: Annotated[list[str] | None, typer.Option("--rule", help="Only this rule; may be repeated.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write the report to a file.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="Findings to live with: only new ones count.")
+    ] = None,
+    write_baseline: Annotated[
+        bool, typer.Option("--write-baseline", help="Write what is found to --baseline, and end with 0.")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Take what is found no more out of --baseline.")] = False,
+    snapshots: Snapshots = _SNAPSHOTS,
+    compatibility: Annotated[
+        str, typer.Option("--compatibility", help="With snapshots: backward, forward or full.")
+    ] = "backward",
+    replay: Annotated[bool, typer.Option(help="With snapshots: replay generated events, in a process.")] = True,
 ) -> int:
-    """Find contract, schema and Redis decode errors before any traffic. Exit 0: none, 1: findings, 2: error."""
-    from chaosd.kernel.errors import Exit, UsageError, nearest
-    from chaosd.preflight import check
+    """Find contract, schema, Redis, serialization and evolution errors before any traffic.
+
+    Exit 0: none, 1: findings (new ones, with a baseline), 2: error.
+    """
+    from chaosd.kernel.errors import Exit, UsageError
+    from chaosd.preflight import check as checking
+    from chaosd.preflight.evolution.findings import DIRECTIONS
     from chaosd.preflight.output.table import FORMATS
 
-    if format_ not in FORMATS:
-        near = nearest(format_, FORMATS)
-        remedy = f"did you mean {near!r}?" if near else f"known formats: {', '.join(FORMATS)}"
-        raise UsageError(f"there is no format {format_!r}", remedy=remedy)
-    report = check.run(path, rules=rule)
+    _known("format", format_, FORMATS)
+    _known("compatibility", compatibility, DIRECTIONS)
+    if (prune or write_baseline) and baseline is None:
+        raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
+    evolution = checking.Evolution(snapshots, compatibility, replay) if snapshots.is_dir() else None
+    report = checking.run(path, rules=rule, evolution=evolution)
+    if baseline is not None:
+        report = _against(report, baseline, write=write_baseline, prune=prune)
     text = FORMATS[format_](report)
     if output is None:
         typer.echo(text)
@@ -33,3 +78,47 @@ def preflight(
         except OSError as error:
             raise UsageError(f"cannot write {output}: {error.strerror}", remedy="choose another --output") from error
     return int(Exit.PASS if report.clean else Exit.FAIL)
+
+
+@app.command()
+def snapshot(path: Source, snapshots: Snapshots = _SNAPSHOTS) -> int:
+    """Keep the schemas of the models and enums at PATH, for later versions to be held against. Commit the file."""
+    from chaosd.preflight import check as checking
+    from chaosd.preflight.evolution.snapshots import save
+
+    found = checking.snapshot(path)
+    file = save(snapshots, found)
+    what = f"{len(found.models)} models and {len(found.enums)} enums"
+    typer.echo(f"{what}: nothing changed since the last snapshot" if file is None else f"{file}: {what}")
+    return 0
+
+
+def _known(what: str, given: str, known: Any) -> None:
+    from chaosd.kernel.errors import UsageError, nearest
+
+    if given not in known:
+        near = nearest(given, known)
+        remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"there is no {what} {given!r}", remedy=remedy)
+
+
+def _against(report: Report, file: Path, *, write: bool, prune: bool) -> Report:
+    """The report with what is new only; what is fixed is told on standard error."""
+    from dataclasses import replace
+
+    from chaosd.preflight import baseline as baselines
+
+    if write:
+        baselines.write(file, map(baselines.key, report.findings))
+        typer.echo(f"{file}: {len(report.findings)} findings to live with", err=True)
+        return replace(report, findings=())
+    before = baselines.load(file)
+    compared = baselines.compare(report.findings, before)
+    for path, rule, symbol, message in compared.fixed:
+        typer.echo(f"fixed: {path}: {rule}: {message}" + ("" if symbol in message else f" ({symbol})"), err=True)
+    typer.echo(f"baseline: {len(compared.new)} new, {compared.known} known, {len(compared.fixed)} fixed", err=True)
+    if prune and compared.fixed:
+        left = before.copy()
+        left.subtract(compared.fixed)
+        baselines.write(file, (+left).elements())
+    return replace(report, findings=compared.new)

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from chaosd.kernel.errors import UsageError, nearest
 from chaosd.kernel.finding import Finding
+from chaosd.preflight.evolution import snapshots
+from chaosd.preflight.evolution.extract import schemas
+from chaosd.preflight.evolution.findings import RULE as EVOLVED
+from chaosd.preflight.evolution.findings import findings
+from chaosd.preflight.evolution.schema import Schemas
 from chaosd.preflight.index.project import Project, load
 from chaosd.preflight.index.source import Layout
 from chaosd.preflight.infer.analysis import Analysis, analyse
@@ -41,10 +46,20 @@ class Report:
         return not self.findings and not self.unparsed
 
 
-def run(root: Path, rules: Collection[str] | None = None) -> Report:
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What the models of today are held against: the snapshots of a folder, in the directions of `mode`."""
+
+    folder: Path
+    mode: str = "backward"
+    with_replay: bool = True
+
+
+def run(root: Path, rules: Collection[str] | None = None, evolution: Evolution | None = None) -> Report:
     """Check the source at `root` (a folder or one file) against the named rules, by default all.
 
-    Nothing of the source is imported or run. Raises UsageError when there is no Python at `root` or a rule is unknown.
+    Nothing of the source is imported or run; a replay runs models that are rebuilt from their schemas, in a process of
+    its own. Raises UsageError when there is no Python at `root` or a rule is unknown.
     """
     chosen = _chosen(rules)
     with _without_collector():
@@ -52,6 +67,9 @@ def run(root: Path, rules: Collection[str] | None = None) -> Report:
         analysis = analyse(project)
     found = {finding for rule in chosen for finding in rule.find(analysis)}
     names = {rule.name for rule in chosen}
+    if evolution is not None and rules is None:
+        names.add(EVOLVED)
+        found |= set(_evolved(project, evolution))
     calls = [use for use in analysis.record.uses.get(ast.Call, []) if use.source.reported]
     return Report(
         root=root,
@@ -61,6 +79,22 @@ def run(root: Path, rules: Collection[str] | None = None) -> Report:
         calls_resolved=sum(_resolved(analysis, use.node) for use in calls),
         findings=tuple(sorted(_after_suppressions(project, found, names, complete=rules is None))),
     )
+
+
+def snapshot(root: Path) -> Schemas:
+    """The schemas of the models and enums at `root`. Raises UsageError when some does not parse."""
+    project = load(Layout.of(root))
+    if project.broken:
+        broken = project.broken[0]
+        raise UsageError(
+            f"{broken.path}:{broken.line}: does not parse, so its models are not known", remedy="mend the file first"
+        )
+    return schemas(project)
+
+
+def _evolved(project: Project, evolution: Evolution) -> Iterator[Finding]:
+    kept = snapshots.load(evolution.folder)
+    return findings(schemas(project), kept, evolution.mode, with_replay=evolution.with_replay)
 
 
 @contextmanager

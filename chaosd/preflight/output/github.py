@@ -7,17 +7,14 @@ folder; a root given as a relative path is put in front.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from chaosd.preflight.check import Report
+from chaosd.preflight.output.paths import from_here
 
 
 def render(report: Report) -> str:
     """One `::error` command for each finding, then a notice with the summary."""
-    home = PurePosixPath(report.root.as_posix())
-    home = home.parent if report.root.is_file() else home
     lines = [
-        f"::error file={_property(str(home / finding.path))},line={finding.line},col={finding.column + 1},"
+        f"::error file={_property(from_here(report, finding.path))},line={finding.line},col={finding.column + 1},"
         f"title={_property(finding.rule)}::{_message(finding.message)}"
         for finding in report.findings
     ]

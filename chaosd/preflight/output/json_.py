@@ -6,7 +6,7 @@ import json
 
 from chaosd import __version__
 from chaosd.preflight.check import Report
-from chaosd.preflight.output.fingerprint import fingerprint
+from chaosd.preflight.output.fingerprint import fingerprints
 
 
 def render(report: Report) -> str:
@@ -29,9 +29,9 @@ def render(report: Report) -> str:
                     "symbol": finding.symbol,
                     "message": finding.message,
                     "defined_at": finding.defined_at,
-                    "fingerprint": fingerprint(finding),
+                    "fingerprint": mark,
                 }
-                for finding in report.findings
+                for finding, mark in zip(report.findings, fingerprints(report.findings), strict=True)
             ],
         },
         indent=2,

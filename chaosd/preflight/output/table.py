@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaosd.preflight.check import Report
-from chaosd.preflight.output import github, json_, text
+from chaosd.preflight.output import github, json_, junit, sarif, text
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": text.render,
     "json": json_.render,
     "github": github.render,
+    "sarif": sarif.render,
+    "junit": junit.render,
 }

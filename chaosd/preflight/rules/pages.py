@@ -12,7 +12,10 @@ from chaosd.preflight.rules.table import GROUPS
 
 BEGIN = "<!-- rules: written by python -m chaosd.preflight.rules.pages -->"
 END = "<!-- end of rules -->"
-_UNUSED = ("unused-suppression", "an `ignore[…]` comment with nothing to ignore")
+_OTHERS = (
+    ("evolution", "schema-evolution", "a model that no longer reads what was written, or is no longer read"),
+    ("source", "unused-suppression", "an `ignore[…]` comment with nothing to ignore"),
+)
 
 
 def table() -> str:
@@ -20,8 +23,7 @@ def table() -> str:
     rows = ["| group | rule | finds |", "|---|---|---|"]
     for group, rules in GROUPS.items():
         rows += [f"| {group} | [{rule.name}]({rule.name}.md) | {rule.summary} |" for rule in rules]
-    name, finds = _UNUSED
-    rows.append(f"| source | [{name}]({name}.md) | {finds} |")
+    rows += [f"| {group} | [{name}]({name}.md) | {finds} |" for group, name, finds in _OTHERS]
     return "\n".join(rows)
 
 
