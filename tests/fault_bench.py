@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from chaosd.testbed.canary import Canaries
 from chaosd.testbed.gauges import Meters
 from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
 from chaosd.testbed.usage import Usage
-from chaosd.verification.exposure import Evidence, judge_fault
+from chaosd.verification.exposure import Evidence, FaultVerdict, judge_fault
 
 CLOCK = SystemClock()
 _numbers = itertools.count()
@@ -126,6 +127,38 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
         )  # fmt: skip
         verdicts[on] = judge_fault(run_facts(injection, started_ns, titles), watch.evidence(), injection)
     return verdicts, watch, cleared
+
+
+async def in_turn(bed: Testbed, steps: list[tuple[str, str, dict]], for_s: float) -> dict[str, FaultVerdict]:
+    """One fault after the other under one watch; the judge's words by name."""
+    faults = [(FAULTS[name], on, FAULTS[name].params.model_validate(words)) for name, on, words in steps]
+    done: list[InjectionFacts] = []
+    async with watching(bed) as watch:
+        started_ns = CLOCK.now_ns()
+        titles = watch.meters.watch(gauges for fault, on, params in faults for gauges in fault.gauges(on, params))
+        await asyncio.sleep(1.2)
+        for fault, on, params in faults:
+            tag = f"chaosd-test-{next(_numbers)}"
+            memo = await fault.prepare(bed, on, params)
+            watch.edge()
+            call_ns = CLOCK.now_ns()
+            await fault.inject(bed, on, params, memo, tag)
+            returned_ns = CLOCK.now_ns()
+            await asyncio.sleep(for_s)
+            watch.edge()
+            cleared = await fault.undo(bed, on, params, memo, tag)
+            again = await fault.undo(bed, on, params, memo, tag)
+            assert again.high_ns >= cleared.high_ns
+            await asyncio.sleep(1.4)
+            done.append(
+                InjectionFacts(
+                    fault.name, fault.name, on, {}, call_ns, int(for_s * SECOND), fault.bite(on, params),
+                    fault.healed(on, params), (), call_ns, returned_ns, cleared.low_ns, cleared.high_ns, "conductor",
+                    "healed",
+                )
+            )  # fmt: skip
+    run = replace(run_facts(done[0], started_ns, titles), injections=tuple(done))
+    return {one.fault: judge_fault(run, watch.evidence(), one) for one in done}
 
 
 # Injects in a process of its own and then hangs, as a conductor may; it says so by a line.

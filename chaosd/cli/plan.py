@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _WIDTH = 60
 _LABEL = 12
 # Faults that let nothing through: what is sent meanwhile is left to catch up with.
-_OUTAGES = ("down", "blackhole", "reset", "restart", "kill", "pause")
+_OUTAGES = (
+    *("down", "blackhole", "reset", "restart", "kill", "pause"),
+    *("maxmemory", "readonly_replica", "maxclients", "exhaust_connections", "lock_table", "read_only"),
+)
 
 
 def plan(

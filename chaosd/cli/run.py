@@ -24,7 +24,9 @@ _STACKS = ("embedded", "external")
 
 
 def run(
-    names: Annotated[list[str], typer.Argument(metavar="[experiment] NAME|PATH…", help="bundled names or YAML files")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="[experiment] NAME|PATH…", help="bundled names (or `faults/*`), YAML files")
+    ],
     target: Annotated[str | None, typer.Option(help="another pipeline than theirs: `chaosd list --targets`")] = None,
     profile: Annotated[str, typer.Option(help="standard: as defined; quick: shorter phases, said so")] = "standard",
     seed: Annotated[int | None, typer.Option(help="repeat a run: same traffic, same chances")] = None,
@@ -114,7 +116,7 @@ def _carry_out(
 
 def _load(names: Sequence[str], profile: str, stack: str, target: str | None) -> list[tuple[str, Experiment]]:
     """Read every experiment before anything starts: a mistake in the last one must not cost the run of the first."""
-    from chaosd.experiment.parse import load
+    from chaosd.experiment.parse import expand, load
     from chaosd.faults.table import forms
     from chaosd.kernel.errors import UsageError, nearest
     from chaosd.target.launch import checked
@@ -130,7 +132,7 @@ def _load(names: Sequence[str], profile: str, stack: str, target: str | None) ->
     if target is not None:
         checked(target)
     known = forms()
-    return [(name, load(name, known, profile=profile)) for name in names]
+    return [(name, load(name, known, profile=profile)) for given in names for name in expand(given)]
 
 
 def _summarise(names: Sequence[str], ended: Sequence[Ended], out: TextIO) -> None:

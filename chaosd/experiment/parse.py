@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from chaosd.experiment import document
@@ -86,12 +87,32 @@ def find(given: str) -> Path:
         if given.endswith((".yaml", ".yml")):
             raise UsageError(f"there is no file {given}", remedy="`chaosd list` shows the bundled experiments")
     known = all_bundled()
+    folder, _, stem = given.rpartition("/")
+    if folder and stem in known and known[stem].parent.name == folder:
+        return known[stem]
     if given not in known:
         near = nearest(given, known)
         hint = f"; did you mean {near!r}?" if near else ""
         remedy = "`chaosd list` shows the bundled ones; or give the path of a file"
         raise UsageError(f"there is no experiment {given!r}{hint}", remedy=remedy)
     return known[given]
+
+
+def expand(given: str) -> list[str]:
+    """The bundled names that a pattern such as `faults/*` or `redis-*` stands for; anything else is left as it is.
+
+    Raises UsageError for a pattern that stands for none.
+    """
+    if not any(sign in given for sign in "*?[") or Path(given).exists():
+        return [given]
+    found = [
+        name
+        for name, path in all_bundled().items()
+        if fnmatchcase(name, given) or fnmatchcase(f"{path.parent.name}/{name}", given)
+    ]
+    if not found:
+        raise UsageError(f"no bundled experiment is like {given!r}", remedy="`chaosd list --all` shows them")
+    return found
 
 
 def all_bundled() -> dict[str, Path]:

@@ -11,6 +11,7 @@ from chaosd.kernel.units import parse_bandwidth_bytes_s, parse_duration_ns, pars
 
 _LONGEST_NS = 60_000 * MS
 _SHORTEST_PERIOD_NS = 100 * MS
+_SHORTEST_SLEEP_NS, _LONGEST_SLEEP_NS = 50 * MS, 10 * SECOND
 _LARGEST_BYTES = 1_000_000_000
 _KB = 1_000
 FORM = "x-form"
@@ -37,6 +38,12 @@ def _whole_kb(text: str) -> str:
 def _period(text: str) -> str:
     if not _SHORTEST_PERIOD_NS <= parse_duration_ns(text) <= _LONGEST_NS:
         raise ValueError("a duration from 100ms to 60s")
+    return text
+
+
+def _sleep(text: str) -> str:
+    if not _SHORTEST_SLEEP_NS <= parse_duration_ns(_whole_ms(text)) <= _LONGEST_SLEEP_NS:
+        raise ValueError("a duration from 50ms to 10s")
     return text
 
 
@@ -74,6 +81,16 @@ Period = Annotated[
     str,
     Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$", examples=["500ms", "2s"], json_schema_extra=_form("100ms to 60s")),
     AfterValidator(_period),
+]
+# Short enough that a statement which has begun to sleep does not keep an undo waiting.
+Sleep = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$",
+        examples=["300ms", "2s"],
+        json_schema_extra=_form("whole milliseconds, 50ms to 10s"),
+    ),
+    AfterValidator(_sleep),
 ]
 Size = Annotated[
     str,

@@ -18,7 +18,7 @@ from chaosd.faults import params as words
 from chaosd.faults import postgres_gauges as tells
 from chaosd.faults import servers
 from chaosd.faults.fault import Bench, Cleared, Fault
-from chaosd.faults.params import Delay, NoParams, Params, Period, Table
+from chaosd.faults.params import NoParams, Params, Period, Sleep, Table
 from chaosd.faults.postgres_gauges import POSTGRES
 from chaosd.faults.servers import Session
 from chaosd.kernel.errors import StackError
@@ -65,7 +65,7 @@ class SlowParams(Params):
     """Every statement that writes to a table sleeps first: a trigger, made for the time of the fault, does that."""
 
     table: Table = Field(description="Of the target's database; with its schema where it is not in the search path.")
-    delay: Delay = Field(description="How long every INSERT, UPDATE and DELETE sleeps.")
+    delay: Sleep = Field(description="How long every INSERT, UPDATE and DELETE sleeps.")
 
 
 def _proofs(*proofs: Proof) -> Callable[[str, Any], tuple[Proof, ...]]:
@@ -118,6 +118,7 @@ async def _let_go(bench: Bench, tag: str) -> Cleared:
             ended = 0
             while left := await _end_sessions(own, f"application_name = {tells.text(servers.mark(tag))}"):
                 ended += left
+                await asyncio.sleep(_SETTLES_S)
             return Cleared(low_ns, servers.clock.now_ns(), {"sessions_ended": ended})
         finally:
             own.close()

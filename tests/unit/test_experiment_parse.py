@@ -10,7 +10,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chaosd.experiment import document
-from chaosd.experiment.parse import load, name_of, resolve
+from chaosd.experiment.parse import expand, find, load, name_of, resolve
 from chaosd.experiment.schema import experiment_schema
 from chaosd.experiment.spec import Expect, Experiment, FaultForm, Recovery
 from chaosd.experiment.timeline import lasts_ns
@@ -280,6 +280,19 @@ def test_a_giant_file_is_not_even_read(tmp_path: Path):
 
 def test_names_are_those_of_files():
     assert [name_of(Path(name)) for name in ("a/redis.yaml", "b.chaos.yaml", "c.yml")] == ["redis", "b", "c"]
+
+
+def test_a_pattern_stands_for_bundled_names():
+    assert expand("control") == ["control"]
+    assert "redis-flush" in expand("faults/*")
+    assert "control" not in expand("faults/*")
+    assert {"redis-flush", "redis-latency"} <= set(expand("redis-*"))
+    assert find("faults/redis-flush") == find("redis-flush")
+    for wrong in ("lab/redis-flush", "faults/control"):
+        with pytest.raises(UsageError, match="there is no experiment"):
+            find(wrong)
+    with pytest.raises(UsageError, match="no bundled experiment is like"):
+        expand("nothing-*")
 
 
 def test_an_unknown_name_or_profile_names_the_nearest():

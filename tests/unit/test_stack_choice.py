@@ -11,7 +11,7 @@ from chaosd.conductor.client import RunRequest
 from chaosd.experiment.parse import load
 from chaosd.faults.table import forms
 from chaosd.kernel.errors import SourceError, StackError, UsageError
-from chaosd.stack.providers.section import StackSection, places
+from chaosd.stack.providers.section import StackSection, parse, places
 from chaosd.testbed.record import Record
 from chaosd.testbed.testbed import BROKERS, SECTION
 
@@ -120,6 +120,16 @@ def test_what_cannot_be_undone_is_done_to_a_stack_of_chaosds_own_only(tmp_path):
         stacks.refuse_what_it_lacks(given, ("proxy", "restart", "kill", "admin"))
     assert caught.value.remedy == "use --stack embedded"
     stacks.refuse_what_it_lacks(given, stacks.wanted(request()).capabilities)
+
+
+def test_postgres_of_others_has_its_own_administrator():
+    servers = {name: {"direct": "127.0.0.1:1", "proxied": "127.0.0.1:2"} for name in ("redis", "kafka", "postgres")}
+    plain = places(parse({"provider": "external", **servers}, "x.yaml"))
+    assert plain.direct.postgres.user == plain.proxied.postgres.user == "pipeline"
+    servers["postgres"]["admin"] = {"user": "root", "password": "secret"}
+    told = places(parse({"provider": "external", "capabilities": ["proxy", "admin"], **servers}, "x.yaml"))
+    assert (told.direct.postgres.user, told.proxied.postgres.user) == ("root", "pipeline")
+    assert told.capabilities == ("proxy", "admin")
 
 
 @pytest.mark.parametrize("step", ["fault: latency, on: redis, latency: 50ms", "fault: kill, on: target"])

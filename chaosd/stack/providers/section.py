@@ -40,12 +40,20 @@ class Broker(Server):
     brokers: Literal[1] = 1
 
 
+class Administrator(_Strict):
+    """A superuser of PostgreSQL."""
+
+    user: str
+    password: str
+
+
 class Database(Server):
-    """PostgreSQL, with the role and database of the pipeline."""
+    """PostgreSQL, with the role and database of the pipeline. chaosd itself is `admin`, where one is given."""
 
     user: str = "pipeline"
     password: str = "pipeline"
     database: str = "pipeline"
+    admin: Administrator | None = None
 
 
 class StackSection(_Strict):
@@ -86,8 +94,10 @@ def places(section: StackSection, file: str = "") -> Places:
             remedy="add what is missing",
         )
     role = (postgres.user, postgres.password, postgres.database)
+    admin = postgres.admin
+    own = (admin.user, admin.password, postgres.database) if admin is not None else role
     return Places(
-        direct=Addresses(_address(redis.direct), _address(kafka.direct), _database(postgres.direct, role)),
+        direct=Addresses(_address(redis.direct), _address(kafka.direct), _database(postgres.direct, own)),
         proxied=Addresses(_address(redis.proxied), _address(kafka.proxied), _database(postgres.proxied, role)),
         toxiproxy=_address(section.toxiproxy),
         upstreams=Upstreams(
