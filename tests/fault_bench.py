@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 
+from chaosd.faults.fault import Fault, Force
 from chaosd.faults.table import FAULTS
 from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES, Path, Probe, ProbeOutcome
 from chaosd.journal.model import InjectionFacts, RunFacts
 from chaosd.kernel.clock import SECOND, SystemClock
-from chaosd.kernel.proof import Source
-from chaosd.testbed.canary import Canaries
+from chaosd.testbed.canary import Canaries, asked_by
 from chaosd.testbed.gauges import Meters
 from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
 from chaosd.testbed.usage import Usage
@@ -93,14 +94,14 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
     """The same injection on several things, as the conductor does it: the judge's words by thing, what was watched."""
     fault, tag = FAULTS[name], f"chaosd-test-{next(_numbers)}"
     params = fault.params.model_validate(words)
-    proofs = [proof for on in ons for proof in fault.bite(on, params)]
-    caps = [proof for proof in proofs if proof.source is Source.RATE_KB_S]
+    bites = {asked for on in ons for proof in fault.bite(on, params) for asked in asked_by(proof)}
+    heals = {asked for on in ons for proof in fault.healed(on, params) for asked in asked_by(proof)}
     memos, times, cleared = {}, {}, {}
     async with watching(bed) as watch:
         started_ns = CLOCK.now_ns()
         titles = watch.meters.watch(gauges for on in ons for gauges in fault.gauges(on, params))
-        for proof in caps:
-            watch.canaries.bulk_baseline(proof.on, proof.stream, proof.amount)
+        for asked in bites | heals:
+            watch.canaries.few(asked)
         await asyncio.sleep(1.5)
         for on in ons:
             memos[on] = await fault.prepare(bed, on, params)
@@ -108,16 +109,18 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
             call_ns = CLOCK.now_ns()
             await fault.inject(bed, on, params, memos[on], tag)
             times[on] = (call_ns, CLOCK.now_ns())
-        for proof in caps:
-            watch.canaries.bulk(proof.on, proof.stream, proof.amount)
-        await asyncio.sleep(for_s)
-        for proof in caps:
-            watch.canaries.bulk(proof.on, proof.stream, 0)
+        for asked in bites:
+            watch.canaries.begin(asked)
+        await in_force(bed, fault, params, memos, tag, for_s)
+        for asked in bites:
+            watch.canaries.end(asked)
         for on in ons:
             watch.edge()
             cleared[on] = await fault.undo(bed, on, params, memos[on], tag)
             again = await fault.undo(bed, on, params, memos[on], tag)
             assert again.high_ns >= cleared[on].high_ns
+        for asked in heals:
+            watch.canaries.few(asked)
         await asyncio.sleep(1.8)
     verdicts = {}
     for on in ons:
@@ -159,6 +162,16 @@ async def in_turn(bed: Testbed, steps: list[tuple[str, str, dict]], for_s: float
             )  # fmt: skip
     run = replace(run_facts(done[0], started_ns, titles), injections=tuple(done))
     return {one.fault: judge_fault(run, watch.evidence(), one) for one in done}
+
+
+async def in_force(bed: Testbed, fault: Fault, params, memos: dict[str, dict], tag: str, for_s: float) -> None:
+    """Let the window pass, with the fault driven on every part if it is one of those that are."""
+    force = Force(random.Random(1), round(for_s * SECOND))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(for_s), asyncio.TaskGroup() as group:
+            for on in memos if fault.during else ():
+                group.create_task(fault.during(bed, on, params, memos[on], tag, force))
+            await asyncio.sleep(for_s + 1)
 
 
 # Injects in a process of its own and then hangs, as a conductor may; it says so by a line.

@@ -15,6 +15,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def list_(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these: `faults/*`.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the lab: experiments that must not PASS.")] = False,
     targets: Annotated[bool, typer.Option("--targets", help="The pipelines that chaosd ships instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
@@ -27,12 +28,12 @@ def list_(
     from rich.table import Table
 
     from chaosd.catalogue import catalogue
-    from chaosd.experiment.parse import all_bundled, in_lab, load
+    from chaosd.experiment.parse import all_bundled, expand, find, in_lab, load
 
     forms = catalogue().forms
-    found = [
-        (load(str(path), forms), in_lab(path)) for path in all_bundled().values() if everything or not in_lab(path)
-    ]
+    chosen = [find(name) for given in names or () for name in expand(given)]
+    paths = chosen or [path for path in all_bundled().values() if everything or not in_lab(path)]
+    found = [(load(str(path), forms), in_lab(path)) for path in paths]
     if as_json:
         print(json.dumps([{**_brief(one), "lab": lab} for one, lab in found], indent=2))
         return
@@ -44,7 +45,7 @@ def list_(
         about = f"about {round(one.expected_ns / 1e9)} s" + (" · lab" if lab else "")
         table.add_row(one.name, one.title, about, style="dim" if lab else "")
     console.print(table)
-    if not everything:
+    if not everything and not chosen:
         console.print(
             "\n`chaosd list --all` shows the lab too: experiments that demonstrate what is not PASS.", style="dim"
         )

@@ -9,19 +9,20 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from random import Random
 from typing import Any
 
 from chaosd.conductor.context import Context
 from chaosd.conductor.instruments import Instruments
 from chaosd.experiment.timeline import Step
-from chaosd.faults.fault import Fault
+from chaosd.faults.fault import Fault, Force
 from chaosd.faults.table import FAULTS
 from chaosd.healing import ladder
 from chaosd.healing.halt import halted
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import ChaosdError, JournalError
-from chaosd.kernel.proof import Proof, Source
+from chaosd.kernel.proof import Proof
 
 _INJECT_DEADLINE_S = 30.0
 # Beyond the planned end of the slowest injection a lease gets this long before the watchdog takes over: earlier, it
@@ -42,6 +43,16 @@ class Injection:
     lease: Lease | None = None
     state: str = "planned"
     heal_due_ns: int = 0
+
+    @property
+    def bite(self) -> tuple[Proof, ...]:
+        """What must show that it is in force."""
+        return self.fault.bite(self.step.on, self.step.params)
+
+    @property
+    def healed(self) -> tuple[Proof, ...]:
+        """What must show that it is gone."""
+        return self.fault.healed(self.step.on, self.step.params)
 
 
 class Injections:
@@ -67,19 +78,17 @@ class Injections:
                 params=step.params.model_dump(mode="json"),
                 at_ns=injection.at_ns,
                 for_ns=step.for_ns,
-                bite=[asdict(proof) for proof in fault.bite(step.on, step.params)],
-                healed=[asdict(proof) for proof in fault.healed(step.on, step.params)],
+                bite=[asdict(proof) for proof in injection.bite],
+                healed=[asdict(proof) for proof in injection.healed],
                 voids=list(fault.voids),
             )
 
     def measure_before(self) -> None:
-        """What proofs compare with: what the servers tell before, and bulk transfers without the bandwidth cap."""
+        """What proofs compare with, without a fault: what the servers tell, and the probes that only a proof needs."""
         told = [gauges for one in self.all for gauges in one.fault.gauges(one.step.on, one.step.params)]
         if told:
             self._context.facts.append("gauges", names=self._instruments.watch(told))
-        for injection in self.all:
-            for proof in _caps(injection):
-                self._instruments.bulk_baseline(proof.on, proof.stream, proof.amount)
+        self._instruments.few([proof for one in self.all for proof in (*one.bite, *one.healed)])
 
     async def carry_out(self) -> None:
         """Do the whole timeline; returns when the last injection is healed."""
@@ -91,7 +100,7 @@ class Injections:
         """Undo whatever is still open; bounded, and goes on to the next one when one cannot be undone."""
         async with asyncio.TaskGroup() as group:
             for injection in self.all:
-                if injection.lease is not None and injection.state in ("planned", "injected"):
+                if injection.lease is not None and injection.state in ("planned", "injected", "failed"):
                     # To its end, even when the heal beside it fails.
                     group.create_task(_to_the_end(self._heal(injection)), name=f"heal {injection.step.id}")
 
@@ -123,15 +132,41 @@ class Injections:
         await _to_the_end(self._inject(injection))
         if injection.state != "injected":
             return
-        await self._sleep_until(injection.heal_due_ns)
+        await self._keep(injection)
         await _to_the_end(self._heal(injection))
+
+    async def _keep(self, injection: Injection) -> None:
+        """Until it is due to be healed, driven if it needs to be. One that can no longer be driven has failed."""
+        if injection.fault.during is not None:
+            left_s = (injection.heal_due_ns - self._context.clock.now_ns()) / SECOND
+            limit = asyncio.timeout(max(0.0, left_s))
+            try:
+                async with limit:
+                    await self._drive(injection)
+            except (ChaosdError, OSError) as error:
+                if not limit.expired():
+                    self._failed(injection, f"it could no longer be driven: {error}")
+                    return
+        await self._sleep_until(injection.heal_due_ns)
+
+    async def _drive(self, injection: Injection) -> None:
+        step, context, drive = injection.step, self._context, injection.fault.during
+        if drive is not None:
+            # Its chances are its own: they do not depend on what else is in the timeline.
+            force = Force(Random(f"{context.seed}/{step.id}"), step.for_ns)
+            await drive(context.testbed, step.on, step.params, injection.memo, _tag(context.run_id, step), force)
+
+    def _failed(self, injection: Injection, why: str) -> None:
+        injection.state = "failed"
+        self._context.facts.append("fault_failed", durable=True, id=injection.step.id, error=why)
+        self._context.say_fault("failed", injection.step, why)
 
     async def _inject(self, injection: Injection) -> None:
         step, context = injection.step, self._context
         if halted() is not None:
             # The run ends within a tenth of a second; until it does, nothing more is broken.
             return
-        tag = f"chaosd-{context.run_id}-{step.id}"
+        tag = _tag(context.run_id, step)
         injection.lease = new_lease(
             run_id=context.run_id,
             injection=step.id,
@@ -152,9 +187,7 @@ class Injections:
             async with asyncio.timeout(_INJECT_DEADLINE_S):
                 readback = await injection.fault.inject(context.testbed, step.on, step.params, injection.memo, tag)
         except (ChaosdError, OSError, TimeoutError) as error:
-            injection.state = "failed"
-            context.facts.append("fault_failed", durable=True, id=step.id, error=str(error))
-            context.say_fault("failed", step, str(error))
+            self._failed(injection, str(error))
             await self._heal(injection)
             return
         returned_ns = context.clock.now_ns()
@@ -164,16 +197,14 @@ class Injections:
             "fault_injected", durable=True, id=step.id, call_ns=call_ns, returned_ns=returned_ns, readback=readback
         )
         context.say_fault("injected", step, "")
-        for proof in _caps(injection):
-            self._instruments.bulk(proof.on, proof.stream, proof.amount)
+        self._instruments.begin(injection.bite)
 
     async def _heal(self, injection: Injection) -> None:
         step, context, lease = injection.step, self._context, injection.lease
         if lease is None or injection.state in ("healed", "unhealed"):
             return
         failed = injection.state == "failed"
-        for proof in _caps(injection):
-            self._instruments.bulk(proof.on, proof.stream, 0)
+        self._instruments.end(injection.bite)
         # A full disk must not keep anything broken. If it still is full after the undo, that ends the run.
         with suppress(JournalError):
             context.facts.append("heal_intended", durable=True, id=step.id)
@@ -198,6 +229,8 @@ class Injections:
             evidence=cleared.evidence,
         )
         context.leases.close(lease)
+        injection.lease = None
+        self._instruments.few(injection.healed)
         self._instruments.edge()
         context.say_fault("healed", step, "")
 
@@ -205,9 +238,9 @@ class Injections:
         await asyncio.sleep(max(0.0, (at_ns - self._context.clock.now_ns()) / SECOND))
 
 
-def _caps(injection: Injection) -> list[Proof]:
-    bite = injection.fault.bite(injection.step.on, injection.step.params)
-    return [proof for proof in bite if proof.source is Source.RATE_KB_S]
+def _tag(run_id: str, step: Step) -> str:
+    """What the injection's own work is named by: its toxics, for one."""
+    return f"chaosd-{run_id}-{step.id}"
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

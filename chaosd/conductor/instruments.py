@@ -17,9 +17,10 @@ from chaosd.conductor.guards import Stop
 from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES
 from chaosd.journal.write import Columns
 from chaosd.kernel.errors import StackError
+from chaosd.kernel.proof import Proof
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
-from chaosd.testbed.canary import Canaries
+from chaosd.testbed.canary import Asked, Canaries, asked_by
 from chaosd.testbed.gauges import Gauges, Meters
 from chaosd.testbed.usage import Usage
 
@@ -166,13 +167,20 @@ class Instruments:
         """Have the servers tell these from now on; gives the titles of all gauges, which rows index."""
         return self._meters.watch(gauges)
 
-    def bulk_baseline(self, part: str, stream: str, rate_kb_s: float) -> None:
-        """Measure once, without a cap, what a transfer of the same size takes."""
-        self._canaries.bulk_baseline(part, stream, rate_kb_s)
+    def few(self, proofs: Iterable[Proof]) -> None:
+        """Make a few of the probes that only these proofs need: to compare with later, or after the heal."""
+        for asked in _asked(proofs):
+            self._canaries.few(asked)
 
-    def bulk(self, part: str, stream: str, rate_kb_s: float) -> None:
-        """Measure the bandwidth of a part's proxy as long as a cap is in force; 0 ends it."""
-        self._canaries.bulk(part, stream, rate_kb_s)
+    def begin(self, proofs: Iterable[Proof]) -> None:
+        """Make the probes that only these proofs need, until `end`."""
+        for asked in _asked(proofs):
+            self._canaries.begin(asked)
+
+    def end(self, proofs: Iterable[Proof]) -> None:
+        """Make them no more."""
+        for asked in _asked(proofs):
+            self._canaries.end(asked)
 
     async def close(self) -> None:
         """End both processes; what they recorded is complete then."""
@@ -212,6 +220,10 @@ class Instruments:
         while True:
             await asyncio.sleep(_FLUSH_S)
             self._recorder.flush()
+
+
+def _asked(proofs: Iterable[Proof]) -> set[Asked]:
+    return {asked for proof in proofs for asked in asked_by(proof)}
 
 
 def _append(append: Callable[[np.ndarray], None], rows: np.ndarray) -> None:

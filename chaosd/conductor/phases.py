@@ -60,10 +60,12 @@ async def measure(
     lasts_ns = min(_RECHECK_NS, experiment.phases.baseline_ns) if known else experiment.phases.baseline_ns
     what = "seeing that the known baseline is still true" if known else "measuring how the pipeline is without a fault"
     context.phase("baseline", what, lasts_ns)
-    await schedule.steady("baseline", lasts_ns)
+    baseline = await schedule.steady("baseline", lasts_ns)
     await schedule.steady("faults", _SETTLE_NS)
     origin_ns = schedule.end_ns
     injections.plan(experiment.timeline, origin_ns)
+    # Inside the baseline: evidence from before it counts for nothing.
+    await _sleep_until(context, baseline.start_ns)
     injections.measure_before()
     async with asyncio.TaskGroup() as group:
         feeding = group.create_task(_feed(context, schedule), name="feed")

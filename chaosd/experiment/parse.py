@@ -172,7 +172,7 @@ class _Timeline:
         )
         if params is None or on is None:
             return None
-        return Step("", form.at, for_ns, form.fault, on, fault.needs, params)
+        return Step("", form.at, for_ns, form.fault, on, fault.needs, params, fault.claims)
 
     def _on(self, form: StepForm, fault: FaultForm, where: Place) -> str | None:
         """What the step is on, by the name of the thing; None when it cannot be."""

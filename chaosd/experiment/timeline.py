@@ -20,8 +20,8 @@ class Step:
     """One line of the timeline. `at_ns` counts from the end of the baseline; the fault is in force for `for_ns`.
 
     `id` is unique in its experiment, `on` is a part of the stack or `target` (of several, all of them or one:
-    `kafka/2`, `target/0`), `params` is what the fault's own model
-    made of the rest of the line, `needs` the capability that the stack must have.
+    `kafka/2`, `target/0`), `params` is what the fault's own model made of the rest of the line, `needs` the capability
+    that the stack must have, `claims` what the fault needs for itself.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Step:
     on: str
     needs: str
     params: BaseModel
+    claims: tuple[str, ...] = ()
 
     @property
     def until_ns(self) -> int:
@@ -91,6 +92,8 @@ def _impossible(one: Step, other: Step) -> str:
         return f"{one.fault} twice"
     if one.needs == other.needs == _OF_PROCESSES:
         return "two faults of one process"
+    if shared := [claim for claim in one.claims if claim in other.claims]:
+        return f"two faults that need {shared[0]}"
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from signal import Signals
 from typing import Any, Protocol
 
@@ -50,9 +51,18 @@ class Cleared:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Force:
+    """What a driver is given beside the arguments of inject: chance, seeded for this injection, and how long it has."""
+
+    rng: Random
+    lasts_ns: int
+
+
 Prepare = Callable[[Bench, str, Any], Awaitable[dict[str, Any]]]
 Inject = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[dict[str, Any]]]
 Undo = Callable[[Bench, str, Any, dict[str, Any], str], Awaitable[Cleared]]
+During = Callable[[Bench, str, Any, dict[str, Any], str, Force], Awaitable[None]]
 Proofs = Callable[[str, Any], tuple[Proof, ...]]
 Told = Callable[[str, Any], tuple[Gauges, ...]]
 
@@ -73,7 +83,11 @@ class Fault:
     `needs` is the capability of the stack, `voids` names obligations of the target that the fault takes away. `starts`:
     undoing it starts a process, which nobody needs where the whole testbed is torn down. `irreversible`: what it breaks
     stays broken, undoing it only waits for the service; it needs a stack that is chaosd's `own`. `gauges(on, params)`:
-    what its proofs want the servers to tell, read from the baseline on.
+    what its proofs want the servers to tell, read from the baseline on. `claims` is what the fault needs for itself:
+    another one on the same thing that has the same claim must not overlap it.
+
+    `during`, where there is one, drives the fault while it is in force (draws a jitter, closes and opens a port). It is
+    cut off before the undo, at any moment, even between two calls; the undo must be right all the same.
     """
 
     name: str
@@ -90,3 +104,5 @@ class Fault:
     starts: bool = False
     irreversible: bool = False
     gauges: Told = _nothing
+    claims: tuple[str, ...] = ()
+    during: During | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_serializer
 
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.units import parse_bandwidth_bytes_s, parse_duration_ns, parse_size_bytes
@@ -13,6 +13,7 @@ _LONGEST_NS = 60_000 * MS
 _SHORTEST_PERIOD_NS = 100 * MS
 _SHORTEST_SLEEP_NS, _LONGEST_SLEEP_NS = 50 * MS, 10 * SECOND
 _LARGEST_BYTES = 1_000_000_000
+_US = 1_000
 _KB = 1_000
 FORM = "x-form"
 
@@ -47,6 +48,13 @@ def _sleep(text: str) -> str:
     return text
 
 
+def _whole_us(text: str) -> str:
+    duration_ns = parse_duration_ns(text)
+    if duration_ns % _US or not 0 < duration_ns <= SECOND:
+        raise ValueError("a duration in whole microseconds from 1us to 1s, such as 500us")
+    return text
+
+
 def _size(text: str) -> str:
     if parse_size_bytes(text) > _LARGEST_BYTES:
         raise ValueError("a size of at most 1000MB")
@@ -77,6 +85,15 @@ Bandwidth = Annotated[
     AfterValidator(_whole_kb),
 ]
 
+PieceDelay = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*\d+(\.\d+)?\s*(us|ms|s)\s*$",
+        examples=["500us", "2ms"],
+        json_schema_extra=_form("whole microseconds, 1us to 1s"),
+    ),
+    AfterValidator(_whole_us),
+]
 Period = Annotated[
     str,
     Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$", examples=["500ms", "2s"], json_schema_extra=_form("100ms to 60s")),
@@ -123,6 +140,44 @@ class NoParams(Params):
     """A fault with nothing to choose."""
 
 
+class _Ramp(Params):
+    """A parameter that moves while the fault is in force: from one value to another, evenly."""
+
+    @model_serializer
+    def _as_written(self) -> dict[str, str]:
+        return {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
+
+
+class RampOfDelay(_Ramp):
+    """A delay that moves."""
+
+    from_: Delay = Field(alias="from", description="At the beginning.")
+    to: Delay = Field(description="At the end.")
+
+
+class RampOfBandwidth(_Ramp):
+    """A bandwidth that moves."""
+
+    from_: Bandwidth = Field(alias="from", description="At the beginning.")
+    to: Bandwidth = Field(description="At the end.")
+
+
+def _which(value: Any) -> str:
+    """Which of both forms somebody meant: only that one's errors are told."""
+    return "moving" if isinstance(value, dict | _Ramp) else "still"
+
+
+RampingDelay = Annotated[Annotated[Delay, Tag("still")] | Annotated[RampOfDelay, Tag("moving")], Discriminator(_which)]
+RampingBandwidth = Annotated[
+    Annotated[Bandwidth, Tag("still")] | Annotated[RampOfBandwidth, Tag("moving")], Discriminator(_which)
+]
+
+
+def ends(value: str | RampOfDelay | RampOfBandwidth) -> tuple[str, str]:
+    """What a parameter is at the beginning and at the end: the same, unless it moves."""
+    return (value, value) if isinstance(value, str) else (value.from_, value.to)
+
+
 def streams(direction: Direction) -> tuple[str, ...]:
     """The streams of Toxiproxy that a direction names: upstream is client → server, downstream server → client."""
     return ("upstream", "downstream") if direction == "both" else (direction,)
@@ -141,6 +196,11 @@ def bandwidth_kb_s(text: str) -> int:
 def period_s(text: str) -> float:
     """Seconds of a Period."""
     return parse_duration_ns(text) / SECOND
+
+
+def delay_us(text: str) -> int:
+    """Microseconds of a PieceDelay."""
+    return parse_duration_ns(text) // _US
 
 
 def size_bytes(text: str) -> int:

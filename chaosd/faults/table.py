@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chaosd.experiment.spec import FaultForm
-from chaosd.faults import network, postgres, process, redis
+from chaosd.faults import links, network, postgres, process, redis
 from chaosd.faults.fault import Fault
 
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "network": (
         network.latency,
         network.bandwidth,
-        network.reset,
+        network.slicer,
+        network.limit_data,
+        network.slow_close,
         network.blackhole,
-        network.down,
+        links.reset,
+        links.down,
+        links.flap,
     ),
     "process": (
         process.restart,
@@ -42,6 +46,6 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for family in FAMILIES.values()
 def forms() -> Mapping[str, FaultForm]:
     """What an experiment may say about each fault."""
     return {
-        name: FaultForm(name=name, params=fault.params, on=fault.on, needs=fault.needs)
+        name: FaultForm(name=name, params=fault.params, on=fault.on, needs=fault.needs, claims=fault.claims)
         for name, fault in FAULTS.items()
     }

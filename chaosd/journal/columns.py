@@ -42,6 +42,7 @@ class Probe(IntEnum):
     CONNECT = 1  # a fresh connection and a small request
     BULK_UP = 2  # a large request, a small answer
     BULK_DOWN = 3  # a small request, a large answer
+    CLOSE = 4  # our side of a fresh connection is closed; it ends when the other side is, and that is OK
 
 
 class ProbeOutcome(IntEnum):

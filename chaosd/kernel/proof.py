@@ -11,6 +11,8 @@ class Source(StrEnum):
 
     ROUND_TRIP_MS = "canary.round_trip_ms"  # proxied pings of the part
     RATE_KB_S = "canary.rate_kb_s"  # proxied bulk transfers of the part
+    BULK_OUTCOME = "canary.bulk_outcome"  # how proxied bulk transfers of `amount` bytes end
+    CLOSE_MS = "canary.close_ms"  # how long a proxied connection that we close takes to be closed by the other side
     OUTCOME = "canary.outcome"  # how proxied probes of the part end
     DIRECT_OUTCOME = "canary.direct_outcome"  # how DIRECT probes of the part end
     PROCESS_START = "process.start"  # the part's process is another one than before
@@ -29,18 +31,22 @@ class Relation(StrEnum):
     # Gauges: some value in the window ≥ before + amount, and more than it rose in the baseline by itself
     FALLS_BY = "falls_by"  # gauges: the same, downwards
     AT_LEAST = "at_least"  # gauges: to bite, some value in the window, and none just before; to be healed, all settled
-    AT_MOST = "at_most"  # gauges: the same, the other way round
+    AT_MOST = "at_most"  # gauges: the same, the other way round.
+    # Rates: at most amount + 30 %, and at most half of what it was before
     NEAR = "near"  # within ± 30 % of amount
+    ABOVE = "above"  # at least twice amount
+    MOVES_BY = "moves_by"  # median of the window's last third ≥ that of its first third + amount (≤, if amount < 0)
     ONE_OF = "one_of"  # at least one sample inside the window is one of `words`
     NONE_OF = "none_of"  # no sample after the heal is one of `words`, and at least one is well
-    BACK_TO_BASELINE = "back_to_baseline"  # median after the heal within the baseline's noise.
+    BACK_TO_BASELINE = "back_to_baseline"  # median after the heal within the baseline's noise, or within a quarter of
+    # the amount, which is what the fault had added.
     # Gauges: all settled values within the range of the baseline's
     CHANGED = "changed"  # another value than before the injection. Gauges: one that stood still before
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`source` on `on` must stand in `relation` to `amount`. Times are ms, rates KB/s (1 KB = 1000 B).
+    """`source` on `on` must stand in `relation` to `amount`. Times are ms, rates KB/s (1 KB = 1000 B), sizes B.
 
     `gauge` is the name of a value that the server tells, where the source is GAUGE.
     """

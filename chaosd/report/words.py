@@ -44,6 +44,7 @@ REASONS = {
     "exposure_unknown": "it is not known whether the pipeline used the path that was hurt",
     "bypass": "the pipeline reached the part past the proxy, so the fault did not cover it",
     "not_injected": "a planned fault was never injected",
+    "failed": "a fault could not be injected whole, or not be kept up as planned; it was undone",
     "not_healed": "a fault was not undone, or its undo was not seen",
     "heal_not_proved": "the fault was undone, but nothing shows that it is gone",
     "stack_unhealthy": "the stack itself failed outside the faults, which looks just like a broken pipeline",

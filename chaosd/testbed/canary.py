@@ -6,12 +6,14 @@ They run in the conductor and cost it about a hundredth of a core; a probe gives
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chaosd.journal.columns import Path, Probe, ProbeOutcome
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock
+from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Endpoints
 from chaosd.testbed import tongues
@@ -34,8 +36,9 @@ _BULK_S = 0.3
 _BULK_PAUSE_S = 0.25
 _BULK_BYTES_MIN = 300
 _BULK_BYTES_MAX = 1_000_000
-_BASELINE_TRANSFERS = 2
+_FEW = 2
 _STREAMS = {"upstream": Probe.BULK_UP, "downstream": Probe.BULK_DOWN}
+_ON_DEMAND = (Probe.BULK_UP, Probe.BULK_DOWN, Probe.CLOSE)
 
 
 @dataclass(slots=True)
@@ -49,24 +52,48 @@ class _Line:
     kept: Wire | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Probes that are made only for the sake of a proof. `size_bytes` is what a transfer moves, 0 for CLOSE."""
+
+    part: str
+    probe: Probe
+    size_bytes: int
+
+
+def asked_by(proof: Proof) -> tuple[Asked, ...]:
+    """What a proof needs beside the pings and connects that are always made."""
+    part = proof.on
+    if proof.source is Source.CLOSE_MS:
+        return (Asked(part, Probe.CLOSE, 0),)
+    if proof.source is Source.RATE_KB_S:
+        # A rate that may well be lower than the amount: the transfer still ends before a probe gives up.
+        lasts_s = _BULK_S if proof.relation is Relation.NEAR else _BULK_S / 2
+        size = proof.amount * 1_000 * lasts_s
+    elif proof.source is Source.BULK_OUTCOME:
+        size = proof.amount
+    else:
+        return ()
+    size_bytes = round(min(max(size, _BULK_BYTES_MIN), _BULK_BYTES_MAX))
+    return tuple(Asked(part, _STREAMS[name], size_bytes) for name in _STREAMS if proof.stream in (name, "both", ""))
+
+
 @dataclass(slots=True)
 class _Order:
-    """Bulk transfers that are wanted on one stream of one part: as long as `rate_kb_s` is not 0, and `extra` more."""
+    """What is wanted of one kind of probe on one part: as long as it is `wanted`, and each of `few` once."""
 
-    rate_kb_s: float = 0.0
-    extra: int = 0
-    extra_rate_kb_s: float = 0.0
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted: list[Asked] = field(default_factory=list)
+    few: deque[Asked] = field(default_factory=deque)
+    some: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def next_rate(self) -> float:
-        """The rate that the next transfer is made for; 0 when none is wanted."""
-        if self.rate_kb_s > 0:
-            return self.rate_kb_s
-        if self.extra > 0:
-            self.extra -= 1
-            return self.extra_rate_kb_s
-        self.wanted.clear()
-        return 0.0
+    def next(self) -> Asked | None:
+        """The next one to make; None when none is wanted."""
+        if self.few:
+            return self.few.popleft()
+        if self.wanted:
+            return self.wanted[-1]
+        self.some.clear()
+        return None
 
 
 def tongues_of(endpoints: Endpoints) -> dict[str, Tongue]:
@@ -94,31 +121,32 @@ class Canaries:
             for part in self._parts
             for path, side in ((Path.DIRECT, endpoints.direct), (Path.PROXIED, endpoints.proxied))
         ]
-        self._orders = {(part, stream): _Order() for part in self._parts for stream in _STREAMS}
+        self._orders = {(part, probe): _Order() for part in self._parts for probe in _ON_DEMAND}
 
     def edge(self) -> None:
         """A fault begins or ends about now: probe more often for a second."""
         self._pace.edge()
 
-    def bulk(self, part: str, stream: str, rate_kb_s: float) -> None:
-        """Measure the bandwidth of a part's proxy again and again, with transfers fit for this cap; 0 ends it.
+    def begin(self, asked: Asked) -> None:
+        """Make these probes again and again, until `end`."""
+        for order in self._chosen(asked):
+            order.wanted.append(asked)
+            order.some.set()
 
-        `stream`: upstream, downstream or both.
-        """
-        for order in self._chosen(part, stream):
-            order.rate_kb_s = rate_kb_s
-            if rate_kb_s > 0:
-                order.wanted.set()
+    def end(self, asked: Asked) -> None:
+        """Make them no more."""
+        for order in self._chosen(asked):
+            if asked in order.wanted:
+                order.wanted.remove(asked)
 
-    def bulk_baseline(self, part: str, stream: str, rate_kb_s: float) -> None:
-        """Do the same transfers twice, now, when there is no cap."""
-        for order in self._chosen(part, stream):
-            order.extra, order.extra_rate_kb_s = _BASELINE_TRANSFERS, rate_kb_s
-            order.wanted.set()
+    def few(self, asked: Asked) -> None:
+        """Make a few of them now: before a fault, to have something to compare with, and after its heal."""
+        for order in self._chosen(asked):
+            order.few.extend([asked] * _FEW)
+            order.some.set()
 
-    def _chosen(self, part: str, stream: str) -> list[_Order]:
-        wanted = [name for name in _STREAMS if stream in (name, "both", "")]
-        return [self._orders[one, name] for one in names.members(self._parts, part) for name in wanted]
+    def _chosen(self, asked: Asked) -> list[_Order]:
+        return [self._orders[one, asked.probe] for one in names.members(self._parts, asked.part)]
 
     async def run(self) -> None:
         """Probe until cancelled; all connections are closed then."""
@@ -129,8 +157,8 @@ class Canaries:
                     group.create_task(self._connect(line), name=f"connect {line.part} {line.path.name}")
                 for line in self._lines:
                     if line.path is Path.PROXIED:
-                        for stream in _STREAMS:
-                            group.create_task(self._bulk(line, stream), name=f"bulk {line.part} {stream}")
+                        for probe in _ON_DEMAND:
+                            group.create_task(self._on_demand(line, probe), name=f"{probe.name} {line.part}")
         finally:
             for line in self._lines:
                 if line.kept is not None:
@@ -177,41 +205,62 @@ class Canaries:
             opened.close()
         return answer.outcome, answer.done_ns
 
-    async def _bulk(self, line: _Line, stream: str) -> None:
-        """Transfers on a connection of their own: the cap is one of each connection."""
-        order, probe = self._orders[line.part, stream], _STREAMS[stream]
+    async def _on_demand(self, line: _Line, probe: Probe) -> None:
+        """Transfers on a connection of their own: a cap is one of each connection. Closes each on a fresh one."""
+        order = self._orders[line.part, probe]
         kept: Wire | None = None
-        while True:
-            await order.wanted.wait()
-            rate_kb_s = order.next_rate()
-            if rate_kb_s <= 0:
-                if kept is not None:
-                    kept.close()
-                kept = None
-                continue
-            try:
-                kept = await self._transfer(line, probe, kept, rate_kb_s)
-            except asyncio.CancelledError:
-                if kept is not None:
-                    kept.close()
-                raise
-            await self._pace.pause(_BULK_PAUSE_S, _BULK_PAUSE_S)
+        try:
+            while True:
+                await order.some.wait()
+                asked = order.next()
+                if asked is None:
+                    _drop(kept)
+                    kept = None
+                    continue
+                if probe is Probe.CLOSE:
+                    await self._close(line)
+                else:
+                    kept = await self._transfer(line, asked, kept)
+                await self._pace.pause(_BULK_PAUSE_S, _BULK_PAUSE_S)
+        finally:
+            _drop(kept)
 
-    async def _transfer(self, line: _Line, probe: Probe, kept: Wire | None, rate_kb_s: float) -> Wire | None:
+    async def _transfer(self, line: _Line, asked: Asked, kept: Wire | None) -> Wire | None:
         if kept is None or not kept.open:
             sent_ns = self._clock.now_ns()
             opened = await dial(line.address, line.tongue, self._clock, LIMIT_S)
             if isinstance(opened, ProbeOutcome):
-                self._row(line, probe, sent_ns, self._clock.now_ns(), opened, 0)
+                self._row(line, asked.probe, sent_ns, self._clock.now_ns(), opened, 0)
                 return None
             kept = opened
-        size = round(min(max(rate_kb_s * 1_000 * _BULK_S, _BULK_BYTES_MIN), _BULK_BYTES_MAX))
-        exchange = line.tongue.up(size) if probe is Probe.BULK_UP else line.tongue.down(size)
+        up = asked.probe is Probe.BULK_UP
+        exchange = line.tongue.up(asked.size_bytes) if up else line.tongue.down(asked.size_bytes)
         sent_ns = self._clock.now_ns()
         answer = await kept.ask(exchange, LIMIT_S)
-        moved = len(exchange.request) if probe is Probe.BULK_UP else answer.received
-        self._row(line, probe, sent_ns, answer.done_ns, answer.outcome, moved)
+        moved = len(exchange.request) if up else answer.received
+        self._row(line, asked.probe, sent_ns, answer.done_ns, answer.outcome, moved)
         return kept
+
+    async def _close(self, line: _Line) -> None:
+        """Close our side of a fresh connection, and see when the other side is closed as well: then it is OK."""
+        sent_ns = self._clock.now_ns()
+        opened = await dial(line.address, line.tongue, self._clock, LIMIT_S)
+        if isinstance(opened, ProbeOutcome):
+            self._row(line, Probe.CLOSE, sent_ns, self._clock.now_ns(), opened, 0)
+            return
+        try:
+            sent_ns = self._clock.now_ns()
+            answer = await opened.end(LIMIT_S)
+        finally:
+            opened.close()
+        outcome = ProbeOutcome.OK if answer.outcome is ProbeOutcome.EOF else answer.outcome
+        self._row(line, Probe.CLOSE, sent_ns, answer.done_ns, outcome, 0)
 
     def _row(self, line: _Line, probe: Probe, sent_ns: int, done_ns: int, outcome: ProbeOutcome, moved: int) -> None:
         self._record((self._parts.index(line.part), int(line.path), int(probe), sent_ns, done_ns, int(outcome), moved))
+
+
+def _drop(kept: Wire | None) -> None:
+    """Close a connection, if there is one."""
+    if kept is not None:
+        kept.close()

@@ -109,6 +109,21 @@ class Wire(asyncio.Protocol):
         """What the other side has said since the last request."""
         return bytes(self._buffer)
 
+    async def end(self, limit_s: float) -> Answer:
+        """Close our side in good order and wait until the other side is closed, too: EOF, for at most `limit_s`."""
+        loop = asyncio.get_running_loop()
+        self._exchange = None
+        self._received = 0
+        self._end = loop.create_future()
+        if self._transport is None or not self.open:
+            return Answer(ProbeOutcome.EOF, self._clock.now_ns())
+        timer = loop.call_later(limit_s, self._finish, ProbeOutcome.TIMEOUT)
+        try:
+            self._transport.write_eof()
+            return await self._end
+        finally:
+            timer.cancel()
+
     def close(self) -> None:
         """Drop the connection without another word to anybody."""
         self._on_lost = None

@@ -145,7 +145,9 @@ def _of_faults(faults: Sequence[FaultVerdict]) -> list[str]:
         if fault.injection.call_ns < 0:
             found.append(f"not_injected:{name}")
             continue
-        if state != "healed":
+        if state == "failed" and fault.injection.clear_high_ns >= 0:
+            found.append(f"failed:{name}")
+        elif state != "healed":
             found.append(f"not_healed:{name}")
         elif fault.healed == MISSING:
             found.append(f"heal_not_proved:{name}")

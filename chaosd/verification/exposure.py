@@ -23,6 +23,8 @@ TARGET, TOXIPROXY = "target", "toxiproxy"
 PROVED, MISSING, UNKNOWN = "proved", "missing", "unknown"
 # The canary must show this share of the delay that was set: the rest is jitter of the machine.
 _SHARE = 0.8
+# A ramp goes in steps, and each step lets go what was held back until then.
+_SHARE_MOVED = 0.5
 _RATE_TOLERANCE = 0.3
 # Connections that died with the fault are noticed by their next use.
 _GRACE_NS = SECOND
@@ -189,22 +191,46 @@ _Answer = tuple[bool, dict[str, Any]]
 
 
 def _round_trip(check: _Check) -> _Answer:
-    pings = check.canaries(Path.PROXIED, Probe.PING)
-    taken = (pings["done_ns"] - pings["sent_ns"]) / MS
-    base = taken[before_faults(check.run).of(pings["done_ns"]) & (pings["outcome"] == ProbeOutcome.OK)]
-    rises = check.proof.relation is Relation.RISES_BY
+    return _lasts(check, Probe.PING)
+
+
+def _closing(check: _Check) -> _Answer:
+    return _lasts(check, Probe.CLOSE)
+
+
+def _lasts(check: _Check, probe: Probe) -> _Answer:
+    """How long probes take, ms, against the baseline."""
+    probes = check.canaries(Path.PROXIED, probe)
+    taken = (probes["done_ns"] - probes["sent_ns"]) / MS
+    base = taken[before_faults(check.run).of(probes["done_ns"]) & (probes["outcome"] == ProbeOutcome.OK)]
     # A probe that ran into its time-out took at least that long.
-    usable = np.isin(pings["outcome"], (ProbeOutcome.OK, ProbeOutcome.TIMEOUT))
-    now = taken[check.window.of(pings["sent_ns"]) & usable]
+    inside = check.window.of(probes["sent_ns"]) & np.isin(probes["outcome"], (ProbeOutcome.OK, ProbeOutcome.TIMEOUT))
+    now = taken[inside]
     if not len(base) or not len(now):
         return False, {"baseline_samples": len(base), "samples": len(now)}
     middle = float(np.median(base))
     noise = float(np.percentile(base, 99)) - middle
+    if check.proof.relation is Relation.MOVES_BY:
+        # What was still under way at the heal was let go by it.
+        inside &= check.window.of(probes["done_ns"])
+        return _moves(check, probes["sent_ns"][inside], taken[inside], noise)
     rise = float(np.median(now)) - middle
     numbers = {"baseline_ms": round(middle, 2), "rise_ms": round(rise, 2), "noise_ms": round(noise, 2)}
-    if rises:
+    if check.proof.relation is Relation.RISES_BY:
         return rise >= _SHARE * check.proof.amount and rise > noise, numbers
-    return rise <= max(noise, _NOISE_MS), numbers
+    return rise <= max(noise, _NOISE_MS, check.proof.amount / 4), numbers
+
+
+def _moves(check: _Check, sent_ns: np.ndarray, taken: np.ndarray, noise: float) -> _Answer:
+    """What a ramp does: the window's last third against its first."""
+    window, amount = check.window, check.proof.amount
+    third = (window.until_ns - window.from_ns) / 3
+    first, last = taken[sent_ns <= window.from_ns + third], taken[sent_ns >= window.until_ns - third]
+    if not len(first) or not len(last):
+        return False, {"first_samples": len(first), "last_samples": len(last)}
+    moved = float(np.median(last) - np.median(first))
+    numbers = {"moved_ms": round(moved, 2), "noise_ms": round(noise, 2)}
+    return moved * np.sign(amount) >= max(_SHARE_MOVED * abs(amount), noise), numbers
 
 
 def _rate(check: _Check) -> _Answer:
@@ -229,18 +255,36 @@ def _rate_stands(proof: Proof, now: np.ndarray, base: np.ndarray) -> bool:
         return False
     if proof.relation is Relation.NEAR:
         return bool(abs(float(np.median(now)) - proof.amount) <= _RATE_TOLERANCE * proof.amount)
+    if proof.relation is Relation.AT_MOST:
+        return bool(
+            len(base) and np.median(now) <= min((1 + _RATE_TOLERANCE) * proof.amount, float(np.median(base)) / 2)
+        )
+    if proof.relation is Relation.ABOVE:
+        return bool(np.median(now) >= 2 * proof.amount)
     return bool(len(base) and np.median(now) >= np.median(base) / 2)
 
 
 def _outcome(check: _Check) -> _Answer:
     path = Path.DIRECT if check.proof.source is Source.DIRECT_OUTCOME else Path.PROXIED
-    every = check.canaries(path, Probe.PING, Probe.CONNECT)
+    return _ends(check, check.canaries(path, Probe.PING, Probe.CONNECT))
+
+
+def _bulk_outcome(check: _Check) -> _Answer:
+    streams = {"upstream": (Probe.BULK_UP,), "downstream": (Probe.BULK_DOWN,)}
+    return _ends(
+        check,
+        check.canaries(Path.PROXIED, *streams.get(check.proof.stream, (Probe.BULK_UP, Probe.BULK_DOWN))),
+        grace_ns=0,  # each was begun after the heal, on a connection that was made for it
+    )
+
+
+def _ends(check: _Check, every: np.ndarray, grace_ns: int = _GRACE_NS) -> _Answer:
     now = every[check.window.of(every["sent_ns"])]
     named = np.isin(now["outcome"], [_WORDS[word] for word in check.proof.words])
     numbers = _tally(now["outcome"], ProbeOutcome)
     if check.proof.relation is Relation.ONE_OF:
         return bool(named.any()), numbers
-    settled = now["sent_ns"] > check.window.from_ns + _GRACE_NS
+    settled = now["sent_ns"] > check.window.from_ns + grace_ns
     # Another error than the fault's own is no health either: one probe at least went well.
     well = bool((now["outcome"][settled] == ProbeOutcome.OK).any())
     return well and not named[settled].any(), numbers
@@ -291,7 +335,9 @@ def _gauge(check: _Check) -> _Answer:
 
 _RULES: dict[Source, Callable[[_Check], _Answer]] = {
     Source.ROUND_TRIP_MS: _round_trip,
+    Source.CLOSE_MS: _closing,
     Source.RATE_KB_S: _rate,
+    Source.BULK_OUTCOME: _bulk_outcome,
     Source.OUTCOME: _outcome,
     Source.DIRECT_OUTCOME: _outcome,
     Source.PROCESS_START: _process_start,

@@ -54,6 +54,7 @@ EFFECTS: dict[str, Effect] = {
     "bypass": _PASS_ONLY,
     "not_injected": _PASS_ONLY,
     "not_healed": _PASS_ONLY,
+    "failed": _PASS_ONLY,
     "heal_not_proved": _PASS_ONLY,
     "drain_not_proved": _PASS_ONLY,
     "verifier_crashed": _PASS_ONLY,

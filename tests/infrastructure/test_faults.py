@@ -45,7 +45,12 @@ NETWORK = [
     ("latency", {"latency": "300ms"}),
     ("latency", {"latency": "150ms", "direction": "both"}),
     ("latency", {"latency": "200ms", "jitter": "50ms", "direction": "upstream"}),
+    ("latency", {"latency": {"from": "0ms", "to": "400ms"}}),
     ("bandwidth", {"rate": "50KB/s", "direction": "both"}),
+    ("slicer", {"size": "60B", "variation": "20B", "delay": "2ms", "direction": "both"}),
+    ("limit_data", {"bytes": "20KB", "direction": "both"}),
+    ("slow_close", {"delay": "300ms", "direction": "both"}),
+    ("flap", {"down": "600ms", "up": "400ms"}),
     ("reset", {}),
     ("blackhole", {"direction": "downstream"}),
     ("blackhole", {"direction": "upstream"}),
@@ -55,7 +60,9 @@ NETWORK = [
 
 @pytest.mark.parametrize(("name", "words"), NETWORK)
 async def test_network_fault_bites_on_the_proxied_path_only_and_heals(bed, name, words):
-    verdicts, watch, cleared = await break_and_mend(bed, name, PARTS, words, 2.2)
+    # A ramp needs its time to be seen; what few transfers show does not.
+    lasts_s = 3.6 if "from" in str(words) else 1.4 if name in ("slicer", "limit_data", "slow_close") else 2.2
+    verdicts, watch, cleared = await break_and_mend(bed, name, PARTS, words, lasts_s)
     for part, verdict in verdicts.items():
         assert verdict.bite == "proved", (part, verdict.evidence)
         assert verdict.healed == "proved", (part, verdict.evidence)
@@ -136,7 +143,14 @@ async def test_undo_of_an_injection_that_never_happened_changes_nothing(bed):
         if fault.needs not in ("proxy", "restart"):
             continue
         params = fault.params.model_validate(
-            {"latency": {"latency": "1s"}, "bandwidth": {"rate": "1KB/s"}}.get(name, {})
+            {
+                "latency": {"latency": "1s"},
+                "bandwidth": {"rate": "1KB/s"},
+                "slicer": {"size": "64B", "delay": "2ms"},
+                "limit_data": {"bytes": "1KB"},
+                "slow_close": {"delay": "1s"},
+                "flap": {"down": "1s", "up": "1s"},
+            }.get(name, {})
         )
         before = bed.handle("redis")
         memo = await fault.prepare(bed, "redis", params)

@@ -99,6 +99,79 @@ def test_a_bandwidth_both_ways_needs_both():
     assert judged((proof,), canaries=[*one, bulk(IN_FORCE_S, 50, Probe.BULK_UP)]).bite == "proved"
 
 
+@pytest.mark.parametrize(
+    ("relation", "base_kb_s", "kb_s", "proved"),
+    [
+        (Relation.AT_MOST, 900, 65, True),
+        (Relation.AT_MOST, 900, 66, False),
+        (Relation.AT_MOST, 900, 5, True),
+        (Relation.AT_MOST, 90, 50, False),  # it was hardly quicker before
+        (Relation.ABOVE, 900, 100, True),
+        (Relation.ABOVE, 900, 99, False),
+    ],
+)
+def test_a_cap_that_is_only_a_bound_is_held_against_the_time_before(relation, base_kb_s, kb_s, proved):
+    proof = Proof(Source.RATE_KB_S, "redis", relation, 50.0, stream="downstream")
+    moved = [bulk(12, base_kb_s), bulk(IN_FORCE_S, kb_s)]
+    assert (judged((proof,), canaries=moved).bite == "proved") is proved
+
+
+def test_a_bound_without_a_transfer_before_it_shows_nothing():
+    proof = Proof(Source.RATE_KB_S, "redis", Relation.AT_MOST, 50.0, stream="downstream")
+    assert judged((proof,), canaries=[bulk(IN_FORCE_S, 5)]).bite == "missing"
+
+
+@pytest.mark.parametrize(("first_ms", "last_ms", "proved"), [(20, 220, True), (20, 219, False), (220, 20, False)])
+def test_a_ramp_must_move_its_way(first_ms, last_ms, proved):
+    """In force from 20 s to 25 s: thirds of 1.67 s."""
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.MOVES_BY, 400.0)
+    early = [probe(20.1 + n / 10, first_ms) for n in range(9)]
+    late = [probe(24 + n / 10, last_ms) for n in range(9)]
+    assert (judged((proof,), canaries=[*BASELINE, *early, *late]).bite == "proved") is proved
+    assert judged((proof,), canaries=[*BASELINE, *early]).bite == "missing"
+
+
+def test_a_ramp_may_lead_down():
+    proof = Proof(Source.ROUND_TRIP_MS, "redis", Relation.MOVES_BY, -400.0)
+    early = [probe(20.1 + n / 10, 500) for n in range(9)]
+    late = [probe(24 + n / 10, 20) for n in range(9)]
+    assert judged((proof,), canaries=[*BASELINE, *early, *late]).bite == "proved"
+
+
+def test_a_late_end_is_shown_by_closing_and_not_by_pings():
+    proof = Proof(Source.CLOSE_MS, "redis", Relation.RISES_BY, 400.0)
+    before = [probe(10 + n, 1, probe=Probe.CLOSE) for n in range(2)]
+    late = [probe(IN_FORCE_S, 401, probe=Probe.CLOSE)]
+    assert judged((proof,), canaries=[*before, *late]).bite == "proved"
+    pings = [*BASELINE, probe(IN_FORCE_S, 401)]
+    assert judged((proof,), canaries=[*before, *pings]).bite == "missing"
+
+
+@pytest.mark.parametrize(("took_ms", "healed"), [(100, "proved"), (102, "missing")])
+def test_what_a_fault_added_is_gone_when_a_quarter_of_it_is_not_seen_any_more(took_ms, healed):
+    proof = Proof(Source.CLOSE_MS, "redis", Relation.BACK_TO_BASELINE, 400.0)
+    before = [probe(10 + n, 1, probe=Probe.CLOSE) for n in range(2)]
+    after = [probe(AFTER_S, took_ms, probe=Probe.CLOSE)]
+    assert judged((), (proof,), canaries=[*before, *after]).healed == healed
+
+
+def test_a_limit_is_shown_by_the_end_of_a_transfer_in_its_direction():
+    proof = Proof(Source.BULK_OUTCOME, "redis", Relation.ONE_OF, 6000.0, ("eof", "reset"), "downstream")
+    cut = probe(IN_FORCE_S, 3, ProbeOutcome.EOF, probe=Probe.BULK_DOWN)
+    assert judged((proof,), canaries=[cut]).bite == "proved"
+    assert judged((proof,), canaries=[{**cut, "probe": Probe.BULK_UP}]).bite == "missing"
+    assert judged((proof,), canaries=[{**cut, "probe": Probe.PING}]).bite == "missing"
+
+
+def test_a_limit_is_gone_once_a_transfer_goes_through():
+    proof = Proof(Source.BULK_OUTCOME, "redis", Relation.NONE_OF, 6000.0, ("eof", "reset"), "downstream")
+    whole = probe(25.2, 3, probe=Probe.BULK_DOWN)
+    cut = probe(25.5, 3, ProbeOutcome.EOF, probe=Probe.BULK_DOWN)
+    assert judged((), (proof,), canaries=[whole]).healed == "proved"
+    assert judged((), (proof,), canaries=[whole, cut]).healed == "missing"
+    assert judged((), (proof,), canaries=[]).healed == "missing"
+
+
 def test_the_right_class_of_error_inside_the_window_shows_a_refused_connection():
     proof = Proof(Source.OUTCOME, "redis", Relation.ONE_OF, words=("refused",))
     for at_s, outcome, bite in (

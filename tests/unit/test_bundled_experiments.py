@@ -8,7 +8,7 @@ import pytest
 
 from chaosd.catalogue import catalogue
 from chaosd.cli.app import run
-from chaosd.experiment.parse import all_bundled, find, in_lab, load
+from chaosd.experiment.parse import all_bundled, expand, find, in_lab, load
 from chaosd.kernel.clock import SECOND
 from chaosd.target.launch import names
 
@@ -59,6 +59,11 @@ def test_the_lab_is_listed_only_on_demand(capsys):
     assert "redis-latency" in short
     assert "loses-events" in whole
     assert "loses-events " not in short
+
+
+def test_a_pattern_lists_the_experiments_of_a_folder(capsys):
+    assert run(["list", "faults/*", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == expand("faults/*")
 
 
 def test_the_list_is_there_for_programs_too(capsys):

@@ -8,15 +8,22 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from chaosd.faults import network
 from chaosd.faults.table import FAULTS, forms
 from chaosd.kernel.proof import Relation, Source
+from chaosd.stack.parts.toxiproxy.toxics import check
 from chaosd.stack.providers.embedded import CAPABILITIES as EMBEDDED
 from chaosd.stack.providers.external import COMPOSE
 from chaosd.stack.providers.section import StackSection
+from chaosd.testbed.canary import asked_by
 
 GOOD = {
     "latency": {"latency": "400ms", "jitter": "100ms", "direction": "both"},
-    "bandwidth": {"rate": "50KB/s"},
+    "bandwidth": {"rate": {"from": "50KB/s", "to": "10KB/s"}},
+    "slicer": {"size": "64B", "variation": "63B", "delay": "2ms"},
+    "limit_data": {"bytes": "4KB", "direction": "both"},
+    "slow_close": {"delay": "500ms"},
+    "flap": {"down": "300ms", "up": "200ms"},
     "reset": {},
     "blackhole": {"direction": "upstream"},
     "down": {},
@@ -89,6 +96,21 @@ def test_every_fault_has_proofs_and_a_schema(name):
         ("slow_statements", {"table": "ticks"}),
         ("slow_statements", {"table": "ticks", "delay": "11s"}),
         ("slow_statements", {"table": "ticks", "delay": "49ms"}),
+        ("bandwidth", {"rate": {"from": "50KB/s"}}),
+        ("bandwidth", {"rate": {"from": "50KB/s", "to": "0KB/s"}}),
+        ("latency", {"latency": {"from": "0ms", "to": "0ms"}}),
+        ("latency", {"latency": {"from": "10ms", "to": "400ms"}, "jitter": "11ms"}),
+        ("latency", {"latency": {"from": "10ms", "till": "400ms"}}),
+        ("slicer", {"size": "64B", "variation": "64B", "delay": "2ms"}),
+        ("slicer", {"size": "0B", "delay": "2ms"}),
+        ("slicer", {"size": "64B", "delay": "0us"}),
+        ("slicer", {"size": "64B", "delay": "1us"}),
+        ("slicer", {"size": "1B", "delay": "1s"}),
+        ("limit_data", {"bytes": "501KB"}),
+        ("limit_data", {"bytes": "-1B"}),
+        ("slow_close", {"delay": "0ms"}),
+        ("flap", {"down": "300ms"}),
+        ("flap", {"down": "300ms", "up": "49ms"}),
     ],
 )
 def test_what_a_server_would_misunderstand_is_refused(name, params):
@@ -119,6 +141,38 @@ def test_bandwidth_is_proved_in_each_direction():
         ("upstream", 1000.0),
         ("downstream", 1000.0),
     ]
+
+
+def test_a_ramp_is_proved_by_two_thirds_of_its_way_as_far_as_a_canary_can_see():
+    ways = [({"from": "0ms", "to": "300ms"}, 200.0), ({"from": "400ms", "to": "100ms"}, -200.0)]
+    for ramp, amount in (*ways, ({"from": "300ms", "to": "5s"}, 400.0)):
+        (proof,) = _bite("latency", latency=ramp)
+        assert (proof.relation, proof.amount) == (Relation.MOVES_BY, pytest.approx(amount))
+    (proof,) = _bite("bandwidth", rate={"from": "10KB/s", "to": "50KB/s"})
+    assert (proof.relation, proof.amount) == (Relation.AT_MOST, 50.0)
+
+
+def test_a_slicer_is_proved_by_the_cap_that_follows_from_its_pieces():
+    (proof,) = _bite("slicer", size="100B", variation="50B", delay="2ms")
+    assert (proof.relation, proof.amount) == (Relation.AT_MOST, 75.0)
+
+
+def test_a_late_end_is_proved_as_far_as_a_canary_waits():
+    assert _bite("slow_close", delay="200ms", direction="both")[0].amount == 400.0
+    assert _bite("slow_close", delay="5s")[0].amount == 900.0
+
+
+def test_a_limit_is_proved_by_transfers_beyond_it():
+    (proof,) = _bite("limit_data", bytes="4KB")
+    (asked,) = asked_by(proof)
+    assert asked.size_bytes == 6000
+
+
+def test_every_toxic_that_a_fault_wants_can_be_sent():
+    """`check` refuses what would end the server."""
+    for name in ("latency", "bandwidth", "slicer", "limit_data", "slow_close", "blackhole"):
+        for toxic in getattr(network, f"_{name}")(FAULTS[name].params.model_validate(GOOD[name])):
+            check(toxic.type, toxic.stream, toxic.attributes)
 
 
 def test_only_a_fault_whose_undo_starts_a_process_says_so():

@@ -13,14 +13,14 @@ import pytest
 from chaosd.conductor import injections as room
 from chaosd.conductor.injections import Injection, Injections
 from chaosd.experiment.timeline import Step
-from chaosd.faults.fault import Cleared
+from chaosd.faults.fault import Cleared, Force
 from chaosd.faults.params import NoParams
 from chaosd.faults.table import FAULTS
 from chaosd.healing import ladder
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
 from chaosd.kernel.clock import SECOND, SystemClock
-from chaosd.kernel.errors import HealError, JournalError
+from chaosd.kernel.errors import HealError, JournalError, StackError
 
 CLOCK = SystemClock()
 
@@ -57,7 +57,7 @@ def broken(tmp_path: Path, disk: Disk, *ids: str) -> Injections:
     context = SimpleNamespace(
         facts=disk, leases=Leases(tmp_path), clock=CLOCK, testbed=None, say_fault=lambda *told: None
     )
-    own = Injections(context, SimpleNamespace(edge=lambda: None, bulk=lambda *order: None))
+    own = Injections(context, SimpleNamespace(edge=lambda: None, few=print, begin=print, end=print))
     for name in ids:
         injection = Injection(Step(name, 0, SECOND, "down", "redis", "proxy", NoParams()), FAULTS["down"], 0)
         injection.state, injection.lease = "injected", lease(name)
@@ -110,3 +110,55 @@ async def test_undo_that_ends_in_any_error_is_a_heal_error(monkeypatch, error):
 
 def test_lease_outlasts_the_slowest_injection():
     assert room._LEASE_NS > room._INJECT_DEADLINE_S * SECOND
+
+
+class Told:
+    """What a driver is called with and how it ends: cut off, or by an error of its own."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.drawn: list[int] = []
+        self.cut_ns = 0
+
+    async def during(self, bench: object, on: str, params: object, memo: object, tag: str, force: Force) -> None:
+        self.drawn = [force.rng.randint(0, 1000) for _ in range(5)]
+        if self.error is not None:
+            raise self.error
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.cut_ns = CLOCK.now_ns()
+
+
+async def driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told, name: str = "a") -> tuple[Disk, Bench]:
+    bench, disk = Bench(monkeypatch), Disk()
+    own = broken(tmp_path, disk, name)
+    own._context.seed, own._context.run_id = 7, "r"
+    injection = own.all[0]
+    injection.fault = replace(FAULTS["flap"], during=told.during)
+    injection.heal_due_ns = CLOCK.now_ns() + SECOND // 20
+    await own._keep(injection)
+    await own._heal(injection)
+    return disk, bench
+
+
+async def test_driver_is_cut_off_when_the_fault_is_due_to_be_healed(tmp_path, monkeypatch):
+    told = Told()
+    disk, bench = await driven(tmp_path, monkeypatch, told)
+    assert told.cut_ns > 0
+    assert bench.undone == ["a"]
+    assert disk.stated == ["heal_intended", "fault_healed"]
+
+
+@pytest.mark.parametrize("error", [StackError("gone"), TimeoutError("slow"), ConnectionResetError("cut")])
+async def test_fault_that_can_no_longer_be_driven_has_failed_and_is_healed_at_once(tmp_path, monkeypatch, error):
+    disk, bench = await driven(tmp_path, monkeypatch, Told(error))
+    assert bench.undone == ["a"]
+    assert disk.stated == ["fault_failed", "heal_intended", "fault_healed"]
+
+
+async def test_chances_of_a_driver_follow_from_seed_and_step_alone(tmp_path, monkeypatch):
+    told = [Told(), Told(), Told()]
+    for one, name in zip(told, ("a", "a", "b"), strict=True):
+        await driven(tmp_path, monkeypatch, one, name)
+    assert told[0].drawn == told[1].drawn != told[2].drawn
