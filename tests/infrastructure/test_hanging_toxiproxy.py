@@ -64,7 +64,9 @@ async def test_the_real_deadlock_of_a_removal_ends_in_a_restart(bed):
     place = bed.stack.endpoints.proxied.redis
     with socket.create_connection((place.host, place.port)) as deaf:
         deaf.sendall(b"EVAL \"return string.rep('x', 50000000)\" 0\r\n")  # and it never reads the answer
-        await asyncio.sleep(1)
+        deaf.settimeout(LADDER_S)
+        await asyncio.to_thread(deaf.recv, 1, socket.MSG_PEEK)
+        await asyncio.sleep(0.5)  # until nothing more fits into the buffers on the way
         began = time.monotonic()
         cleared = await ladder.undo(bed, lease)
         assert time.monotonic() - began < LADDER_S

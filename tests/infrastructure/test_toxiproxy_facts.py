@@ -1,7 +1,6 @@
 """What the shipped Toxiproxy really does: one small test for each fact that chaosd's faults, proofs and heals rest on.
 
-A server of its own for these tests, and a fresh one for each that ends it; an upstream in this process that echoes, so
-that both ends of a connection can be seen.
+A server of its own for these tests, and a fresh one for each that ends it.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ async def test_a_run_that_its_worker_did_not_finish_is_made_by_the_next(tmp_path
 
 def test_units_may_stand_in_the_names_of_parameters():
     assert parameters(FAULTS["latency"], {"latency_ms": 400}).latency_ms == (400, 400)
-    assert parameters(FAULTS["latency"], {"latency_s": 1.5, "jitter": "10ms"}).latency_ms == 1500
-    assert parameters(FAULTS["bandwidth"], {"rate_kb_s": 50}).rate_kb_s == 50
+    assert parameters(FAULTS["latency"], {"latency_s": 1.5, "jitter": "10ms"}).latency_ms == (1500, 1500)
+    assert parameters(FAULTS["bandwidth"], {"rate_kb_s": 50}).rate_kb_s == (50, 50)
 
 
 @pytest.mark.parametrize(
