@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -135,6 +136,9 @@ def _expect(experiment: Experiment) -> Iterator[str]:
     yield ", ".join(f"{what}: {word}" for what, word in words.items())
     if expect.latency_p99_outside_faults_ns is not None:
         yield f"p99 outside faults at most {format_duration(expect.latency_p99_outside_faults_ns)}"
+    asked = {name: word for name, word in asdict(expect.resources).items() if word not in ("not_judged", None)}
+    if asked:
+        yield ", ".join(f"{what}: {word}" for what, word in asked.items())
 
 
 def _headroom(experiment: Experiment) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -74,6 +74,20 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What the target may use; each is judged only where the experiment asks (verifiers/resources.py).
+
+    `leak`: none | not_judged. `queue`: bounded | not_judged. `latency`: as_before | not_judged. `connections`: the most
+    at once to one part, None for no limit.
+    """
+
+    leak: str = "not_judged"
+    queue: str = "not_judged"
+    latency: str = "not_judged"
+    connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expect:
     """What the judge holds the pipeline to.
 
@@ -88,6 +102,7 @@ class Expect:
     order: str = "per_key"
     system_errors: str = "exact"
     latency_p99_outside_faults_ns: int | None = None
+    resources: Resources = Resources()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as the fact `run_started` keeps them."""
@@ -102,6 +117,7 @@ class Expect:
             "order": self.order,
             "system_errors": self.system_errors,
             "latency_p99_outside_faults_ns": self.latency_p99_outside_faults_ns,
+            "resources": asdict(self.resources),
         }
 
     @classmethod
@@ -120,7 +136,18 @@ class Expect:
             order=str(data.get("order", plain.order)),
             system_errors=str(data.get("system_errors", plain.system_errors)),
             latency_p99_outside_faults_ns=data.get("latency_p99_outside_faults_ns"),
+            resources=_resources(data.get("resources", {})),
         )
+
+
+def _resources(told: Mapping[str, Any]) -> Resources:
+    plain = Resources()
+    return Resources(
+        leak=str(told.get("leak", plain.leak)),
+        queue=str(told.get("queue", plain.queue)),
+        latency=str(told.get("latency", plain.latency)),
+        connections=told.get("connections"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

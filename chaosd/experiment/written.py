@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from chaosd.envelope.poison import KINDS
-from chaosd.experiment.spec import Expect, Known, Recovery, Traffic
+from chaosd.experiment.spec import Expect, Known, Recovery, Resources, Traffic
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_hz, parse_share
 
@@ -25,7 +25,7 @@ REPLICAS_MAX = 4
 Class = Literal[
     "LOST", "MISSING-ERROR", "UNSEEN", "STUCK", "VANISHED", "RESURRECTED", "PHANTOM", "UNIDENTIFIED", "DUP-ID",
     "DUP-OFFSET", "REORDERED", "CORRUPT", "MISROUTED", "DOUBLE-OUTCOME", "WRONG-ERROR", "UNEXPECTED-ERROR",
-    "SLOW-RECOVERY", "SLOW",
+    "SLOW-RECOVERY", "SLOW", "LEAK", "BACKLOG", "DEGRADED", "EXHAUSTED",
 ]  # fmt: skip
 
 
@@ -156,6 +156,29 @@ class LatencyForm(Form):
     p99_outside_faults: SomeDuration | None = Field(default=None, description="99 of 100 are quicker than that.")
 
 
+class ResourcesForm(Form):
+    """What the pipeline may use, judged in calm times. Ask only in runs with half a minute of them: shorter ones do not
+    tell, and are inconclusive then.
+    """
+
+    leak: Literal["none", "not_judged"] = Field(
+        default="not_judged", description="`none`: its memory, files and connections do not grow."
+    )
+    queue: Literal["bounded", "not_judged"] = Field(
+        default="not_judged", description="`bounded`: what it has not committed yet does not grow."
+    )
+    latency: Literal["as_before", "not_judged"] = Field(
+        default="not_judged", description="`as_before`: after the faults the median latency is that of the baseline."
+    )
+    connections: int | None = Field(
+        default=None, ge=1, strict=True, description="The most connections at once to one part. Default: no limit."
+    )
+
+    def resolve(self) -> Resources:
+        """The value."""
+        return Resources(self.leak, self.queue, self.latency, self.connections)
+
+
 class ExpectForm(Form):
     """What the judge holds the pipeline to."""
 
@@ -165,6 +188,7 @@ class ExpectForm(Form):
     order: Literal["per_key", "per_key_outside_faults", "any"] = "per_key"
     system_errors: Literal["exact", "allowed_during_faults"] = "exact"
     latency: LatencyForm = Field(default_factory=LatencyForm)
+    resources: ResourcesForm = Field(default_factory=ResourcesForm)
 
     def resolve(self) -> Expect:
         """The value."""
@@ -175,6 +199,7 @@ class ExpectForm(Form):
             order=self.order,
             system_errors=self.system_errors,
             latency_p99_outside_faults_ns=self.latency.p99_outside_faults,
+            resources=self.resources.resolve(),
         )
 
 

@@ -24,6 +24,10 @@ CLASSES = {
     "VOIDED": "the fault itself took the obligation away: counted only",
     "SLOW-RECOVERY": "the pipeline was not back within the recovery limit",
     "SLOW": "latency outside the faults is above its limit",
+    "LEAK": "the pipeline's memory, files or connections grow, or are not given back",
+    "BACKLOG": "what the pipeline has not committed yet grows",
+    "DEGRADED": "after the faults the pipeline is slower than before",
+    "EXHAUSTED": "the pipeline held more connections at once than it may",
 }
 REASONS = {
     "too_slow": "recovery took longer than the limit",
@@ -36,6 +40,9 @@ REASONS = {
     "not_decided": "the measured interval spans the limit",
     "latency_not_decided": "the measured latency spans its limit",
     "nothing_outside_faults": "no envelope was due outside the faults",
+    "resources_too_short": "too little calm time to tell whether something grows",
+    "resources_unknown": "nothing is known of what the pipeline uses",
+    "resources_not_decided": "the measured growth spans what is allowed",
     "baseline_missing": "too few envelopes before the fault to know what is normal",
     "baseline_unstable": "latency before the fault was not steady, so there is nothing to compare with",
     "baseline_too_slow": "latency before the fault is too near the recovery limit to tell them apart",

@@ -24,14 +24,17 @@ _NO_SPANS = np.zeros((0, 2), np.int64)
 @dataclass(frozen=True, slots=True)
 class Case:
     """One run before the judge. `stalls` are spans in which the tap may have seen late what was there early;
-    `progress` has the columns of `journal.columns.PROGRESS`; `drained` says for each input partition whether its drain
-    is proved, the last one stands for records that are in none; `witness_limit` None shows every witness of a class.
+    `progress`, `resources` and `exposure` are those of `journal.columns`; `drained` says for each input partition
+    whether its drain is proved, the last one stands for records that are in none; `witness_limit` None shows every
+    witness of a class.
     """
 
     run: RunFacts
     stalls: np.ndarray
     progress: np.ndarray
     drained: np.ndarray
+    resources: np.ndarray
+    exposure: np.ndarray
     witness_limit: int | None = WITNESSES
 
     def unlimited(self) -> Case:
@@ -80,6 +83,8 @@ def open_case(history: History) -> Case:
         stalls=tap_stalls(beats),
         progress=history.column("progress"),
         drained=proved_drains(history),
+        resources=history.column("resources"),
+        exposure=history.column("exposure"),
     )
 
 

@@ -15,6 +15,7 @@ from chaosd.kernel.verdict import Grade, Verdict
 ABSENCE = frozenset({"LOST", "MISSING-ERROR", "STUCK", "VANISHED", "not_recovered"})
 TIME = frozenset({"too_slow", "too_late", "not_recovered"})
 ERRORS = frozenset({"UNEXPECTED-ERROR"})
+USAGE = frozenset({"LEAK", "BACKLOG", "DEGRADED", "EXHAUSTED"})
 _CLASS = {"too_slow": "SLOW-RECOVERY", "not_recovered": "SLOW-RECOVERY", "too_late": "SLOW"}
 
 
@@ -30,7 +31,7 @@ class Effect:
         return failure in self.failures or (self.all_failures and _is_failure(failure))
 
 
-_ENVIRONMENT = Effect(ABSENCE | TIME | ERRORS)
+_ENVIRONMENT = Effect(ABSENCE | TIME | ERRORS | USAGE)
 _PREFIX = Effect(ABSENCE)
 _PASS_ONLY = Effect()
 
@@ -39,7 +40,7 @@ EFFECTS: dict[str, Effect] = {
     "stack_unhealthy": _ENVIRONMENT,
     "generator_poisoned": _ENVIRONMENT,
     "tap_died": _ENVIRONMENT,
-    "generator_died": Effect(TIME),
+    "generator_died": Effect(TIME | USAGE),
     "conductor_died": _PREFIX,
     "altered": Effect(all_failures=True),
     "torn": _PREFIX,

@@ -112,7 +112,7 @@ def test_plants_are_noticed_under_every_policy(expect):
     assert certify(open_case(written), written, VERIFIERS).unnoticed == ()
 
 
-@pytest.mark.parametrize("name", [verifier.name for verifier in VERIFIERS])
+@pytest.mark.parametrize("name", [one.name for one in VERIFIERS if set(one.anomalies) & set(CLASSES)])
 def test_a_verifier_that_cannot_bear_anomalies_notices_none(name):
     def explode(case, partial):
         raise ZeroDivisionError("on purpose")
