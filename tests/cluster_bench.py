@@ -1,14 +1,18 @@
-"""A three-broker stack with a target of two replicas, guarded, for the tests of one module."""
+"""Testbeds of their own for the tests of one module, guarded; and what the servers of one tell of themselves."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from chaosd.kernel.clock import SystemClock
 from chaosd.process.control import Child
 from chaosd.testbed import record as records
+from chaosd.testbed.gauges import Gauges, Meters
 from chaosd.testbed.testbed import BROKERS, Testbed, tear_down
 
 
@@ -33,3 +37,47 @@ async def cluster(folder: Path, *, brokers: int = 3, replicas: int = 2) -> Async
     finally:
         await guard.send({"cmd": "disarm"})
         await guard.close()
+
+
+async def until(seen: Callable[[], object], waits_for: str, within_s: float = 20.0) -> None:
+    """Wait for a condition. Fails with what it waited for."""
+    began = time.monotonic()
+    while not seen():
+        assert time.monotonic() - began < within_s, f"waited {within_s} s for {waits_for}"
+        await asyncio.sleep(0.05)
+
+
+class Meter:
+    """What the servers tell, as a run records it."""
+
+    def __init__(self, bed: Testbed, wanted: Iterable[Gauges]) -> None:
+        self.rows: list[tuple[int, ...]] = []
+        self.meters = Meters(bed, SystemClock(), self.rows.append)
+        self.meters.watch(wanted)
+
+    def values(self, title: str) -> list[int]:
+        """All values of one gauge so far."""
+        number = self.meters.titles.index(title)
+        return [row[2] for row in self.rows if row[1] == number]
+
+    async def more(self, count: int = 4, after_ns: int = 0) -> None:
+        """Wait for so many more values of every gauge, told `after_ns` at the earliest."""
+        since_ns = max(SystemClock().now_ns(), after_ns)
+        numbers = range(len(self.meters.titles))
+        await until(
+            lambda: all(sum(row[1] == n and row[0] > since_ns for row in self.rows) >= count for n in numbers),
+            f"{count} values of {self.meters.titles}",
+        )
+
+
+@asynccontextmanager
+async def metered(bed: Testbed, wanted: Iterable[Gauges]) -> AsyncIterator[Meter]:
+    """Have the servers tell these, from a first value of each on."""
+    meter = Meter(bed, wanted)
+    task = asyncio.create_task(meter.meters.run())
+    try:
+        await meter.more(1)
+        yield meter
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -18,6 +18,7 @@ _FAMILIES = {
     "network": "Network, between the target and a part, by Toxiproxy",
     "process": "Processes, of a part, of Toxiproxy or of the target",
     "redis": "Redis, by its own commands",
+    "kafka": "Kafka, by its own administration",
     "postgres": "PostgreSQL, by its own statements",
 }
 # What a fault needs of the stack, in words.

@@ -15,6 +15,7 @@ from chaosd.process.spawn import Handle
 from chaosd.stack.ready import Started
 from chaosd.stack.stack import Stack
 from chaosd.testbed.gauges import Gauges
+from chaosd.testbed.record import Record
 
 
 class Bench(Protocol):
@@ -23,6 +24,11 @@ class Bench(Protocol):
     @property
     def stack(self) -> Stack:
         """The real parts and their proxies."""
+        ...
+
+    @property
+    def record(self) -> Record:
+        """The testbed as it is on the disk now: the target's topics, its group."""
         ...
 
     def members(self, on: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from chaosd.faults import kafka_gauges
 from chaosd.faults.fault import Bench, Cleared, Fault
 from chaosd.faults.params import NoParams
 from chaosd.kernel import names
@@ -16,6 +17,7 @@ from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.process import spawn
 from chaosd.process.spawn import Handle
 from chaosd.stack.ready import Started
+from chaosd.testbed.gauges import Gauges
 
 TARGET = "target"
 TOXIPROXY = "toxiproxy"
@@ -138,11 +140,30 @@ async def _resume_one(bench: Bench, name: str, paused: Handle) -> None:
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError as error:
         raise StackError(f"{name} (process {paused.pid}) does not go on") from error
+    if _one_of_a_cluster(name) and spawn.alive(paused):
+        # The others have put it out, and it is in their way until it has caught up. Ended meanwhile, it is another's.
+        await bench.start(name)
 
 
 def _ended(on: str, params: Any) -> tuple[Proof, ...]:
     # Its start time alone: between the end of a process and the next one's readiness there may be no time for a probe.
-    return (Proof(Source.PROCESS_START, on, Relation.CHANGED),)
+    ended = Proof(Source.PROCESS_START, on, Relation.CHANGED)
+    if not _one_of_a_cluster(on):
+        return (ended,)
+    return (ended, kafka_gauges.told(on, "leads", Relation.AT_MOST, 0))
+
+
+def _one_of_a_cluster(on: str) -> bool:
+    """Whether it is a broker that others stand in for: then they tell what it leads, and whether it is in sync."""
+    return on != kafka_gauges.KAFKA and names.kind(on) == kafka_gauges.KAFKA
+
+
+def _membership(on: str, params: Any) -> tuple[Gauges, ...]:
+    return (kafka_gauges.member(on),) if _one_of_a_cluster(on) else ()
+
+
+def _in_sync(on: str) -> tuple[Proof, ...]:
+    return (kafka_gauges.told(on, "out_of_sync", Relation.AT_MOST, 0),) if _one_of_a_cluster(on) else ()
 
 
 def _serves(on: str, params: Any) -> tuple[Proof, ...]:
@@ -151,7 +172,7 @@ def _serves(on: str, params: Any) -> tuple[Proof, ...]:
         return (runs,)
     if on == TOXIPROXY:
         return (runs, *(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("refused",)) for part in PARTS))
-    return (runs, Proof(Source.DIRECT_OUTCOME, on, Relation.NONE_OF, words=("refused",)))
+    return (runs, Proof(Source.DIRECT_OUTCOME, on, Relation.NONE_OF, words=("refused",)), *_in_sync(on))
 
 
 def _stands(on: str, params: Any) -> tuple[Proof, ...]:
@@ -161,7 +182,7 @@ def _stands(on: str, params: Any) -> tuple[Proof, ...]:
 def _goes_on(on: str, params: Any) -> tuple[Proof, ...]:
     runs = Proof(Source.PROCESS_STATE, on, Relation.NONE_OF, words=("stopped",))
     if on != TOXIPROXY:
-        return (runs,)
+        return (runs, *_in_sync(on))
     return (runs, *(Proof(Source.OUTCOME, part, Relation.NONE_OF, words=("timeout",)) for part in PARTS))
 
 
@@ -177,6 +198,7 @@ restart = Fault(
     _serves,
     "It ends in good order, stays down for `for`, and is started again.",
     starts=True,
+    gauges=_membership,
 )
 kill = Fault(
     "kill",
@@ -190,6 +212,7 @@ kill = Fault(
     _serves,
     "It is killed (SIGKILL), stays down for `for`, and is started again.",
     starts=True,
+    gauges=_membership,
 )
 pause = Fault(
     "pause",
@@ -202,4 +225,5 @@ pause = Fault(
     _stands,
     _goes_on,
     "It stands still (SIGSTOP) with all its connections open.",
+    gauges=_membership,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chaosd.experiment.spec import FaultForm
-from chaosd.faults import links, network, postgres, process, redis
+from chaosd.faults import kafka, links, network, postgres, process, redis
 from chaosd.faults.fault import Fault
 
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
@@ -31,6 +31,11 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
         redis.readonly_replica,
         redis.maxclients,
         redis.flush,
+    ),
+    "kafka": (
+        kafka.max_message_bytes,
+        kafka.quota,
+        kafka.rebalance,
     ),
     "postgres": (
         postgres.terminate_backends,

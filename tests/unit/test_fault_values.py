@@ -35,6 +35,9 @@ GOOD = {
     "readonly_replica": {},
     "maxclients": {"leave": 1},
     "flush": {},
+    "max_message_bytes": {"limit": "1KB", "topic": "dlq"},
+    "quota": {"rate": "40KB/s", "of": "consumer"},
+    "rebalance": {"every": "500ms", "members": 2},
     "terminate_backends": {"every": "1s"},
     "exhaust_connections": {"leave": 2},
     "lock_table": {"table": "app.orders"},
@@ -202,3 +205,40 @@ def test_forms_name_every_fault():
     assert {name: form.params for name, form in forms().items()} == {
         name: fault.params for name, fault in FAULTS.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("max_message_bytes", {"limit": "99B"}),
+        ("max_message_bytes", {"limit": "2MB"}),
+        ("max_message_bytes", {"limit": "1KB", "topic": "input"}),
+        ("quota", {"rate": "1001KB/s"}),
+        ("quota", {"rate": "40KB/s", "of": "target"}),
+        ("rebalance", {"every": "50ms"}),
+        ("rebalance", {"members": 0}),
+    ],
+)
+def test_what_kafka_could_not_be_shown_to_do_is_refused(name, words):
+    with pytest.raises(ValidationError):
+        FAULTS[name].params.model_validate(words)
+
+
+def test_a_quota_is_proved_for_each_kind_of_client_that_it_holds():
+    fault = FAULTS["quota"]
+    both = fault.params.model_validate({"rate": "40KB/s"})
+    assert [proof.gauge.split("_")[0] for proof in fault.bite("kafka", both)] == ["producer", "consumer"]
+    told = {title for gauges in fault.gauges("kafka", both) for title in gauges.titles}
+    assert {f"kafka.{proof.gauge}" for proof in fault.bite("kafka", both)} == told
+
+
+@pytest.mark.parametrize("name", ["restart", "kill", "pause"])
+def test_the_other_brokers_tell_of_one_that_is_hit_and_nobody_of_all_of_them(name):
+    fault, params = FAULTS[name], FAULTS[name].params()
+    assert [gauges.titles for gauges in fault.gauges("kafka/2", params)] == [("kafka/2.leads", "kafka/2.out_of_sync")]
+    assert fault.gauges("kafka", params) == fault.gauges("redis", params) == ()
+    healed = {proof.gauge: proof.relation for proof in fault.healed("kafka/2", params)}
+    assert healed["out_of_sync"] is Relation.AT_MOST
+    bite = {proof.gauge for proof in fault.bite("kafka/2", params)}
+    assert ("leads" in bite) is (name != "pause")
+    assert all(proof.source is not Source.GAUGE for proof in fault.bite("kafka", params))

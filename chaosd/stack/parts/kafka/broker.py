@@ -75,6 +75,10 @@ _CLUSTER = {
     "transaction.state.log.replication.factor": "3",
     "transaction.state.log.min.isr": "2",
     "default.replication.factor": "3",
+    # Longer than where it is alone: there a broker that the machine holds up for a second is fenced and nobody notices,
+    # here its leaders move to others.
+    "broker.session.timeout.ms": "1500",
+    "broker.heartbeat.interval.ms": "300",
     # Leaders stay where a fault moved them: a rebalance of leaders minutes later would be a fault of nobody's.
     "auto.leader.rebalance.enable": "false",
     # A controller that is gone is replaced within a second, as a broker is; by default it takes two to three.

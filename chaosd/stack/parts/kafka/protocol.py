@@ -1,4 +1,4 @@
-"""Kafka's wire protocol, as far as readiness needs it: Metadata v1 and FindCoordinator v1.
+"""Kafka's wire protocol, as far as readiness needs it: Metadata v1 and FindCoordinator v1. `admin.py` has more of it.
 
 Source: kafka.apache.org/protocol (non-flexible versions: int16-prefixed strings, int32-prefixed arrays, big-endian).
 """
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from chaosd.stack.part import PROBE_S, NotReady, connection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chaosd.stack.address import Address
 
+CLIENT = "chaosd"
 _METADATA, _FIND_COORDINATOR = 3, 10
 _ALL_TOPICS = struct.pack(">i", -1)
 _NO_TOPICS = struct.pack(">i", 0)
@@ -36,7 +39,7 @@ class Metadata:
     partitions: dict[str, dict[int, Partition]]
 
 
-class _Reader:
+class Reader:
     """Takes values off the front of a message."""
 
     def __init__(self, data: bytes) -> None:
@@ -54,42 +57,72 @@ class _Reader:
 
     def text(self) -> str:
         """A string; a null one reads as empty."""
-        length = max(self.take("h"), 0)
-        self._at += length
-        return self._data[self._at - length : self._at].decode()
+        return self._bytes(self.take("h")).decode(errors="replace")
+
+    def blob(self) -> bytes:
+        """Bytes; null ones read as empty."""
+        return self._bytes(self.take("i"))
+
+    def real(self) -> float:
+        """A float64."""
+        return float(struct.unpack(">d", self._bytes(8))[0])
+
+    def count(self) -> range:
+        """The numbers of the items of an array that follows; a null one has none."""
+        return range(max(self.take("i"), 0))
+
+    def _bytes(self, length: int) -> bytes:
+        self._at += max(length, 0)
+        return self._data[self._at - max(length, 0) : self._at]
 
     def ints(self) -> frozenset[int]:
         """An array of int32."""
         return frozenset(self.take("i") for _ in range(max(self.take("i"), 0)))
 
 
-async def _call(address: Address, api: int, version: int, body: bytes, limit_s: float) -> _Reader:
-    client = b"chaosd"
-    message = struct.pack(">hhih", api, version, 1, len(client)) + client + body
+def text(value: str | None) -> bytes:
+    """A string, or a null one, with its length in front."""
+    data = (value or "").encode()
+    return struct.pack(">h", -1 if value is None else len(data)) + data
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """An array with its count in front."""
+    return struct.pack(">i", len(items)) + b"".join(items)
+
+
+async def call(
+    address: Address, api: int, version: int, body: bytes, limit_s: float = PROBE_S, client: str = CLIENT
+) -> Reader:
+    """One request on a connection of its own; gives the answer after its header.
+
+    Raises NotReady, OSError or TimeoutError.
+    """
+    message = struct.pack(">hhi", api, version, 1) + text(client) + body
     async with connection(address, limit_s) as (reader, writer):
         writer.write(struct.pack(">i", len(message)) + message)
         length = struct.unpack(">i", await reader.readexactly(4))[0]
-        answer = _Reader(await reader.readexactly(length))
+        answer = Reader(await reader.readexactly(length))
     answer.take("i")  # the correlation id: one request a connection
     return answer
 
 
 async def metadata(address: Address, *, topics: bool = True, limit_s: float = PROBE_S) -> Metadata:
     """Ask for the brokers and, with `topics`, for all topics. Brokers that are fenced are not among them."""
-    answer = await _call(address, _METADATA, 1, _ALL_TOPICS if topics else _NO_TOPICS, limit_s)
+    answer = await call(address, _METADATA, 1, _ALL_TOPICS if topics else _NO_TOPICS, limit_s)
     brokers = {}
-    for _ in range(answer.take("i")):
+    for _ in answer.count():
         node, host, port = answer.take("i"), answer.text(), answer.take("i")
         answer.text()
         brokers[node] = (host, port)
     answer.take("i")
     found: dict[str, dict[int, Partition]] = {}
-    for _ in range(answer.take("i")):
+    for _ in answer.count():
         answer.take("h")
         name = answer.text()
         answer.take("b")
         partitions = found.setdefault(name, {})
-        for _ in range(answer.take("i")):
+        for _ in answer.count():
             answer.take("h")
             index = answer.take("i")
             partitions[index] = Partition(answer.take("i"), answer.ints(), answer.ints())
@@ -101,8 +134,7 @@ async def find_coordinator(address: Address, group: str, *, limit_s: float = PRO
 
     Gives the error code: 0, or 15 while the coordinator is not there yet.
     """
-    name = group.encode()
-    body = struct.pack(">h", len(name)) + name + b"\0"
-    answer = await _call(address, _FIND_COORDINATOR, 1, body, limit_s)
+    body = text(group) + b"\0"
+    answer = await call(address, _FIND_COORDINATOR, 1, body, limit_s)
     answer.take("i")
     return answer.take("h")
