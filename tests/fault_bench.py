@@ -132,8 +132,10 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
     return verdicts, watch, cleared
 
 
-async def in_turn(bed: Testbed, steps: list[tuple[str, str, dict]], for_s: float) -> dict[str, FaultVerdict]:
-    """One fault after the other under one watch; the judge's words by name."""
+async def in_turn(
+    bed: Testbed, steps: list[tuple[str, str, dict]], for_s: float
+) -> tuple[dict[str, FaultVerdict], Watch]:
+    """One fault after the other under one watch; the judge's words by name, and what was watched."""
     faults = [(FAULTS[name], on, FAULTS[name].params.model_validate(words)) for name, on, words in steps]
     done: list[InjectionFacts] = []
     async with watching(bed) as watch:
@@ -161,7 +163,7 @@ async def in_turn(bed: Testbed, steps: list[tuple[str, str, dict]], for_s: float
                 )
             )  # fmt: skip
     run = replace(run_facts(done[0], started_ns, titles), injections=tuple(done))
-    return {one.fault: judge_fault(run, watch.evidence(), one) for one in done}
+    return {one.fault: judge_fault(run, watch.evidence(), one) for one in done}, watch
 
 
 async def in_force(bed: Testbed, fault: Fault, params, memos: dict[str, dict], tag: str, for_s: float) -> None:

@@ -11,6 +11,7 @@ from fault_bench import CLOCK, elsewhere, in_turn
 
 from chaosd.faults import servers
 from chaosd.faults.table import FAULTS
+from chaosd.journal.columns import Path, ProbeOutcome
 from chaosd.kernel.errors import StackError
 from chaosd.testbed import record as records
 from chaosd.testbed import session
@@ -94,13 +95,27 @@ FELT = [
 async def test_every_fault_of_postgres_bites_and_heals(bed):
     before = await state(bed)
     async with using(bed) as met:
-        verdicts = await in_turn(bed, [(name, "postgres", WORDS.get(name, {})) for name in NAMES], 1.3)
+        verdicts, watch = await in_turn(bed, [(name, "postgres", WORDS.get(name, {})) for name in NAMES], 1.3)
     assert await state(bed) == before
     for name, verdict in verdicts.items():
         assert (verdict.bite, verdict.healed) == ("proved", "proved"), (name, verdict.evidence)
     for errors in FELT:
         assert errors & met.keys(), met
     assert met["slowest_s"] >= 1.0
+    # chaosd's own way in was open all the time, when nobody else had a connection, too.
+    assert watch.outcomes("postgres", Path.DIRECT) == {ProbeOutcome.OK}
+
+
+async def test_the_target_is_an_ordinary_role_that_cannot_take_reserved_connections(bed):
+    own = await session.postgres(bed.stack.endpoints.direct.postgres, CLOCK)
+    try:
+        role = bed.stack.endpoints.proxied.postgres.user
+        rows = await own.ask(
+            f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'; SHOW superuser_reserved_connections"
+        )
+    finally:
+        own.close()
+    assert rows == [("f",), ("3",)]
 
 
 @pytest.mark.parametrize("name", NAMES)

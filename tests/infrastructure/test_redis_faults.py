@@ -83,7 +83,7 @@ FELT = ("Connection closed", "maxmemory", "read only replica", "max number of cl
 async def test_every_fault_of_redis_bites_and_heals(bed):
     before = await state(bed)
     async with using(bed) as errors:
-        verdicts = await in_turn(bed, [(name, "redis", WORDS.get(name, {})) for name in NAMES], 1.0)
+        verdicts, _ = await in_turn(bed, [(name, "redis", WORDS.get(name, {})) for name in NAMES], 1.0)
     assert await state(bed) == before
     for name, verdict in verdicts.items():
         assert (verdict.bite, verdict.healed) == ("proved", "proved"), (name, verdict.evidence)
