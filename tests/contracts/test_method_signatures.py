@@ -16,8 +16,13 @@ from pathlib import Path
 import pytest
 
 import chaosd
+from chaosd.target.reference.dedup import Dedup
+from chaosd.target.reference.dlq import DeadLetters
 from chaosd.target.reference.metrics import PipelineMetricsCollector
+from chaosd.target.reference.outbox import Outbox
+from chaosd.target.reference.source import Source
 from chaosd.target.reference.state import RiskState, RiskStateManager
+from chaosd.target.reference.store import PostgresStore
 
 PIPELINE = Path(chaosd.__file__).parent / "target" / "reference"
 # By the names under which the pipeline holds them: `parts.metrics`, `self.parts.state`.
@@ -120,3 +125,59 @@ def test_the_metrics_collector_gives_what_it_says():
     assert (metrics.last_activity_s("poll"), metrics.last_activity_s("finish")) == (12.5, None)
     metrics.increment_count("records")
     assert counts == {"records": 3}
+
+
+def unfitting_awaits(source: str, owners: dict[str, type]) -> list[str]:
+    """Calls of asynchronous methods that nobody awaits, and awaits of methods that are not asynchronous."""
+    tree = ast.parse(source)
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    # … or handed to somebody who awaits it: `group.create_task(store.record(…))`.
+    awaited |= {id(given) for node in ast.walk(tree) if isinstance(node, ast.Call) for given in node.args}
+    found = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        holder = node.func.value
+        owner = owners.get(holder.attr if isinstance(holder, ast.Attribute) else getattr(holder, "id", ""))
+        method = inspect.getattr_static(owner, node.func.attr, None) if owner else None
+        if method is None or inspect.isasyncgenfunction(method):
+            continue
+        if inspect.iscoroutinefunction(method) != (id(node) in awaited):
+            found.append(f"line {node.lineno}: {node.func.attr}")
+    return found
+
+
+# All parts of the pipeline, by the names under which it holds them.
+PARTS = {
+    **COLLABORATORS, "dedup": Dedup, "store": PostgresStore, "outbox": Outbox, "source": Source, "letters": DeadLetters,
+}  # fmt: skip
+
+
+def test_what_is_asynchronous_is_awaited_and_nothing_else():
+    source = (PIPELINE / "pipeline.py").read_text(encoding="utf-8")
+    assert unfitting_awaits(source, PARTS) == []
+    assert source.count("await ") > 5
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def f(self):\n    self.dedup.mark(['a'])",
+        "async def f(self):\n    await self.metrics.increment_count('a')",
+    ],
+)
+def test_a_forgotten_await_and_one_too_many_are_told(code):
+    assert unfitting_awaits(code, PARTS) != []
+
+
+@pytest.mark.parametrize("owner", PARTS.values())
+def test_optional_parameters_have_a_default_of_their_own_type(owner):
+    for name, method in vars(owner).items():
+        if not inspect.isfunction(method) or name.startswith("_"):
+            continue
+        hints = typing.get_type_hints(method)
+        for parameter in inspect.signature(method).parameters.values():
+            if parameter.default in (inspect.Parameter.empty, None):
+                continue
+            assert isinstance(parameter.default, hints[parameter.name]), f"{owner.__name__}.{name}({parameter.name})"
+            assert not isinstance(parameter.default, list | dict | set), "one default shared by all calls"

@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord
 from pipeline_bench import Given, PipelineBench, running, tick
 
 from chaosd.envelope import wire
+from chaosd.envelope.model import ErrorType, EventEnvelope, EventType, SystemErrorData
 from chaosd.envelope.poison import spoil
 
 
@@ -106,3 +107,45 @@ async def test_data_that_only_the_database_refuses_goes_to_the_dlq_alone(bench):
     said = json.loads(letter.value)
     assert said["correlation_id"] == str(refused.id)
     assert "store" in said["data"]["failure_info"]["failure_reason"]
+
+
+async def test_a_letter_is_mended_and_replayed_and_processed_at_last(bench):
+    """All that a replay needs is in the letter: topic, key, value. The id stays, so the two are one event."""
+    good = tick("REPLAY", volume=11)
+    broken = json.loads(good.value)
+    del broken["data"]["price"]
+    letter = await letter_of(bench, Given(good.id, b"REPLAY", json.dumps(broken).encode()))
+    said = json.loads(letter.value)["data"]
+    assert said["dlq_metadata"]["original_topic"] == bench.topics["input"]
+    original = said["original_message"]
+    mended = json.loads(original["value"])
+    mended["data"]["price"] = "101.50"
+    replayed = Given(good.id, original["key"].encode(), json.dumps(mended).encode())
+    await bench.send([replayed])
+    await bench.answered([replayed])
+    [answer] = bench.outputs[good.id]
+    assert wire.decode(answer.value).correlation_id == good.id
+
+
+async def test_a_replay_of_what_was_not_mended_comes_back_as_a_new_letter_about_the_new_record(bench):
+    good = tick("AGAIN")
+    bad = Given(good.id, b"AGAIN", spoil("field_missing", good.value, 9))
+    first = json.loads((await letter_of(bench, bad)).value)["data"]
+    original = first["original_message"]
+    second = json.loads((await letter_of(bench, Given(bad.id, bad.key, original["value"].encode()))).value)["data"]
+    places = [
+        (one["dlq_metadata"]["original_partition"], one["dlq_metadata"]["original_offset"]) for one in (first, second)
+    ]
+    assert places[0][0] == places[1][0]
+    assert places[1][1] > places[0][1]
+    assert second["failure_info"]["error_type"] == first["failure_info"]["error_type"] == "poison"
+
+
+@pytest.mark.parametrize("kind", ErrorType)
+async def test_every_type_of_error_is_a_system_error_of_the_schema(bench, kind):
+    good = tick("SCHEMA")
+    said = json.loads((await letter_of(bench, Given(good.id, b"SCHEMA", spoil("wrong_type", good.value, 4)))).value)
+    said["data"]["failure_info"]["error_type"] = kind
+    envelope = EventEnvelope.model_validate(said)
+    assert envelope.type is EventType.SYSTEM_ERROR
+    assert SystemErrorData.model_validate(envelope.data).failure_info.error_type is kind

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import InvalidPartitionsError
 
 PARTITIONS = 3
 
@@ -126,3 +127,32 @@ async def test_creating_a_topic_that_is_there_is_an_answer_not_an_error(stack, t
         assert answer.topic_errors[0][1] == 36
     finally:
         await admin.close()
+
+
+async def test_partitions_are_added_and_never_taken_away(stack, topic):
+    admin = AIOKafkaAdminClient(bootstrap_servers=str(stack.endpoints.direct.kafka))
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(PARTITIONS + 2)})
+        [told] = await admin.describe_topics([topic])
+        assert sorted(one["partition"] for one in told["partitions"]) == list(range(PARTITIONS + 2))
+        with pytest.raises(InvalidPartitionsError):
+            await admin.create_partitions({topic: NewPartitions(1)})
+    finally:
+        await admin.close()
+    async with producer(stack) as sender:
+        sent = await sender.send_and_wait(topic, b"last", partition=PARTITIONS + 1)
+    async with consumer(stack, topic, group_id=f"more-{topic}") as source:
+        [record] = await read(source, 1)
+    assert (record.partition, record.offset, record.value) == (PARTITIONS + 1, sent.offset, b"last")
+
+
+async def test_a_record_without_a_key_has_no_promised_partition_and_one_with_a_null_value_is_kept(stack, topic):
+    async with producer(stack) as sender:
+        for number in range(6):
+            await sender.send_and_wait(topic, str(number).encode())
+        await sender.send_and_wait(topic, None, key=b"tombstone")
+    async with consumer(stack, topic, group_id=f"keyless-{topic}") as source:
+        records = await read(source, 7)
+    assert sorted(record.value for record in records if record.key is None) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    assert [record.value for record in records if record.key == b"tombstone"] == [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,12 +10,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import uuid4
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import ValidationError
 
-from chaosd.envelope import wire
+from chaosd.envelope import identity, wire
 from chaosd.envelope.model import EventEnvelope, EventType
 
 Through = Callable[[bytes], Awaitable[bytes]]
@@ -102,3 +104,39 @@ async def test_a_time_without_an_offset_is_refused(through_kafka):
         EventEnvelope.model_validate_json(raw)
     with pytest.raises(ValueError, match="timezone"):
         wire.decode(raw)
+
+
+async def test_every_single_corrupted_byte_is_noticed_by_the_digest(through_kafka):
+    """Flipped in the producer, before the record has its CRC: Kafka carries it as it is, and so it must show here."""
+    value = envelope(data={"price": "101.50"}).model_dump_json().encode()
+    proof = identity.digest(1, 0, 7, "ticks", b"ACME", value)
+    assert identity.digest(1, 0, 7, "ticks", b"ACME", await through_kafka(value)) == proof
+    for place in range(0, len(value), 37):
+        hurt = bytearray(value)
+        hurt[place] ^= 0x01
+        assert identity.digest(1, 0, 7, "ticks", b"ACME", await through_kafka(bytes(hurt))) != proof
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+async def test_a_record_that_is_cut_off_is_no_envelope(through_kafka, kept):
+    value = envelope(data={"price": "101.50"}).model_dump_json().encode()
+    cut = await through_kafka(value[: int(len(value) * kept)])
+    with pytest.raises(msgspec.DecodeError):
+        wire.decode(cut)
+    with pytest.raises(ValidationError):
+        EventEnvelope.model_validate_json(cut)
+
+
+async def test_an_envelope_of_a_later_version_is_read_and_its_new_fields_do_no_harm(through_kafka):
+    told = {**envelope(version=2).model_dump(mode="json"), "region": "eu", "data": {"price": "1.5", "venue": "X"}}
+    raw = await through_kafka(json.dumps(told).encode())
+    for read in (EventEnvelope.model_validate_json(raw), wire.decode(raw)):
+        assert read.version == 2
+        assert read.data == {"price": "1.5", "venue": "X"}
+
+
+async def test_an_envelope_of_an_earlier_writer_without_the_optional_fields_is_read(through_kafka):
+    told = envelope().model_dump(mode="json", exclude={"causation_id", "parent_trace_id", "version", "data"})
+    raw = await through_kafka(json.dumps(told).encode())
+    for read in (EventEnvelope.model_validate_json(raw), wire.decode(raw)):
+        assert (read.causation_id, read.parent_trace_id, read.version, read.data) == (None, None, 1, {})
