@@ -30,6 +30,7 @@ class Command:
 COMMANDS = (
     Command("run", "chaosd.cli.run", "run experiments and judge them"),
     Command("plan", "chaosd.cli.plan", "show what an experiment would do, and do nothing"),
+    Command("init", "chaosd.cli.init", "write first files into a project of yours"),
     Command("check", "chaosd.cli.check", "tell every mistake in experiment files, for editors and CI"),
     Command("list", "chaosd.cli.list", "list the experiments there are"),
     Command("faults", "chaosd.cli.faults", "list what can be broken, with parameters and proofs"),

@@ -46,10 +46,11 @@ class Bench:
         self.scale = float(config.getoption("--chaos-timeout-scale"))
         if self.scale != 1.0:
             patience.set_for_children(self.scale)
+        here = config.invocation_params.dir
         given = config.getoption("--chaos-runs-dir") or os.environ.get("CHAOSD_RUNS")
-        self._runs_dir = (config.rootpath / (given or "runs")).absolute()
+        self._runs_dir = (here / given if given else config.rootpath / "runs").absolute()
         reports = config.getoption("--chaos-report-dir")
-        self._reports_dir = (config.invocation_params.dir / reports).absolute() if reports else None
+        self._reports_dir = (here / reports).absolute() if reports else None
         self._shared = _shared(config)
         self._kept = Kept(testbed_name(os.environ, os.getpid()), self._stack, state_dir() / "pytest-guard.log")
         self._opened = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+BUNDLED = Path(__file__).parents[2] / "examples/pytest/chaos/test_chaos_parts.py"
 EXPERIMENT = """\
 chaosd: 1
 title: Redis answers late for a moment
@@ -203,6 +205,7 @@ def suite(tmp_path):
 def test_two_workers_run_an_experiment_once_and_the_fixtures_on_testbeds_that_are_gone_afterwards(suite):
     (suite.folder / "redis-late.chaos.yaml").write_text(EXPERIMENT, encoding="utf-8")
     (suite.folder / "test_parts.py").write_text(TESTS, encoding="utf-8")
+    shutil.copy(BUNDLED, suite.folder)  # what `chaosd init --pytest` writes
     options = ("--chaos-inconclusive=skip", "--chaos-seed=1", "--chaos-report-dir=reports", "-n2")
     code = suite.begin(*options).wait(400)
     assert code == 0, suite.said()

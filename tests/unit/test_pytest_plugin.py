@@ -249,6 +249,7 @@ def test_a_stack_that_cannot_be_had_is_an_ending_with_the_remedy(monkeypatch, tm
 
     class Config:
         rootpath = tmp_path
+        invocation_params = pytest.Config.InvocationParams(args=(), plugins=None, dir=tmp_path)
         getoption = staticmethod(options.__getitem__)
 
     async def refuse(self):
