@@ -6,6 +6,7 @@ The run takes place once, for the first of them that asks; the others read what 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,11 +64,17 @@ class ChaosExperiment(pytest.Collector):
         if self._outcome is None:
             told: list[str] = []
             try:
-                ending = bench_of(self.config).run(str(self.path), lambda event: tell(told, event), once=self.nodeid)
+                ending = bench_of(self.config).run(self._file(), lambda event: tell(told, event), once=self.nodeid)
             finally:
                 item.add_report_section("call", "chaosd", "\n".join(told))
             self._outcome = Outcome.of(ending)
         return self._outcome
+
+
+    def _file(self) -> str:
+        """As a person would name it where pytest was called: it is in the command that repeats the run."""
+        here = self.config.invocation_params.dir
+        return str(self.path.relative_to(here) if here == Path.cwd() and self.path.is_relative_to(here) else self.path)
 
 
 class ChaosItem(pytest.Item):
