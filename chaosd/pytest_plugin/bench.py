@@ -147,12 +147,14 @@ class Bench:
                     "a fault of this test is in force, and a run on the same testbed would be judged by it",
                     remedy="end the `with chaos_fault…` block first, or write the fault into the experiment's timeline",
                 )
-            # Before the turn is taken: others need not wait for this testbed's start.
-            await self.ready()
+            # Within the turn the conductor starts the testbed, where there is none: that would disturb others' runs.
             async with locked(
                 machine_lock(),
                 lambda: on_event({"event": "note", "text": "waiting for another judged run on this machine"}),
             ):
+                async with self._one_at_a_time:
+                    await self._open()
+                    await self._kept.prepare()
                 return self._report(await self._conduct(experiment, on_event, seed))
         except ChaosdError as error:
             return Ending("", None, "", (), error.exit_code, _said(error), error.remedy)

@@ -164,7 +164,8 @@ class InForce:
         testbed = await self._bench.ready()
         lacks = fault.needs not in testbed.stack.capabilities and self._on != "target"
         if lacks:
-            raise UsageError(f"{fault.name} needs a stack that can {fault.needs}", remedy="--chaos-stack=embedded")
+            why = "cannot be undone, and is done only" if fault.irreversible else f"is done only ({fault.needs})"
+            raise UsageError(f"{fault.name} {why} to a stack of chaosd's own", remedy="--chaos-stack=embedded")
         memo = await fault.prepare(testbed, self._on, self._params)
         lease = new_lease(
             run_id=self._run_id,

@@ -70,7 +70,6 @@ class ChaosExperiment(pytest.Collector):
             self._outcome = Outcome.of(ending)
         return self._outcome
 
-
     def _file(self) -> str:
         """As a person would name it where pytest was called: it is in the command that repeats the run."""
         here = self.config.invocation_params.dir

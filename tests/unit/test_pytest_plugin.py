@@ -256,7 +256,7 @@ def test_a_stack_that_cannot_be_had_is_an_ending_with_the_remedy(monkeypatch, tm
         raise StackError("no stack today", remedy="buy one")
 
     made = bench.Bench(Config())
-    monkeypatch.setattr(bench.Bench, "ready", refuse)
+    monkeypatch.setattr(bench.Bench, "_open", refuse)
     ending = made.run("redis-late.chaos.yaml", lambda event: None)
     made.close()
     assert (ending.verdict, ending.exit, ending.error, ending.remedy) == ("", Exit.USAGE, "no stack today", "buy one")
