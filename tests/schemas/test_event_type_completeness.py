@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+import source_trees
+from source_trees import naming
 
-import chaosd
 from chaosd.envelope.model import EventType
 from chaosd.preflight.check import run
 
@@ -28,10 +27,29 @@ def test_event_type_has_all_types_of_the_contract():
     assert all(member.name == member.value.upper() for member in EventType)
 
 
-def test_every_event_type_that_chaosd_names_exists():
-    report = run(Path(chaosd.__file__).parent, rules=["unknown-enum-member"])
+@pytest.mark.parametrize("enum", ["EventType", "SignalType", "ErrorType"])
+def test_every_member_that_chaosd_names_exists(tmp_path, enum):
+    report = run(naming(enum, tmp_path), rules=["unknown-enum-member"])
     assert report.findings == ()
-    assert report.files > 20
+    spoken = [file for file in tmp_path.rglob("*.py") if enum in file.read_text(encoding="utf-8")]
+    assert len(spoken) > 2
+    assert report.unparsed == 0
+
+
+def test_a_member_that_is_named_by_another_name_of_the_enum_is_among_what_is_read(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    for name, text in {
+        "kinds.py": "from enum import Enum\n\nclass EventType(Enum):\n    TICK = 1\n",
+        "short.py": "from kinds import EventType as Kind\n\nAlias = Kind\n",
+        "use.py": "import short\n\nprint(short.Alias.TOCK)\n",
+        "other.py": "print(1)\n",
+    }.items():
+        (package / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(source_trees, "_PACKAGE", package)
+    report = run(naming("EventType", tmp_path / "copy") / "chaosd", rules=["unknown-enum-member"])
+    assert [(finding.path, finding.line) for finding in report.findings] == [("use.py", 3)]
+    assert report.files == 3
 
 
 @pytest.mark.parametrize("variant", BARE)

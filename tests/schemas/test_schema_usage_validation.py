@@ -18,7 +18,9 @@ from chaosd.target.reference.contract import Tick, TickData, Unprocessable, read
 
 
 def test_the_reference_pipeline_uses_its_schema_rightly():
-    assert run(Path(chaosd.__file__).parent / "target").findings == ()
+    """Its broken copies may be told of: some of what is wrong with them can be read."""
+    found = run(Path(chaosd.__file__).parent / "target").findings
+    assert [finding for finding in found if not finding.path.startswith("mutants/")] == []
 
 
 def test_attributes_that_every_enum_has_are_no_members_and_no_findings(check):

@@ -13,7 +13,7 @@ from chaosd.envelope.model import EventEnvelope
 from chaosd.experiment import document
 from chaosd.experiment.parse import resolve
 from chaosd.experiment.schema import experiment_schema
-from chaosd.experiment.written import ExperimentForm, StepForm
+from chaosd.experiment.written import BROKERS_MAX, ExperimentForm, StepForm
 from chaosd.kernel.errors import SourceError
 
 FORMS = catalogue().forms
@@ -96,8 +96,10 @@ def test_the_schema_has_every_key_that_is_parsed():
     assert set(steps) == set(FORMS)
     common = {field.alias or name for name, field in StepForm.model_fields.items()}
     for name, step in steps.items():
-        assert set(step["properties"]) == common | set(FORMS[name].params.model_fields)
-        assert step["properties"]["on"]["enum"] == list(FORMS[name].on)
+        # Only the target has replicas to choose from.
+        own = common if "target" in FORMS[name].on else common - {"replica"}
+        assert set(step["properties"]) == own | set(FORMS[name].params.model_fields)
+        assert step["properties"]["on"]["enum"] == list(FORMS[name].things(BROKERS_MAX))
         assert step["properties"]["fault"] == {"const": name, "description": step["properties"]["fault"]["description"]}
         assert set(step["required"]) >= {"at", "fault", "on"}
 
