@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chaosd.journal.write import Facts
 from chaosd.kernel.errors import ChaosdError, RunAborted, StackError
+from chaosd.process import spawn
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
+from chaosd.testbed.testbed import owner_of_this_process
 
 _ARM_DEADLINE_S = 10.0
+_LOOK_S = 0.2
 _HAND_OVER_DEADLINE_S = 90.0  # the watchdog's own limits: 60 s to tear down, three tries to undo
 
 T = TypeVar("T")
@@ -68,7 +73,7 @@ class Watchdog:
     async def arm(self, kind: str = "watchdog_armed") -> None:
         """Start it and wait until it says that it is armed."""
         child = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=self._log)
-        await child.send({"cmd": "arm", **self._order})
+        await child.send(self._arming())
         try:
             async with asyncio.timeout(_ARM_DEADLINE_S):
                 await self._armed(child)
@@ -78,6 +83,9 @@ class Watchdog:
         self._child = child
         self._facts.append(kind, durable=True, pid=child.pid)
 
+    def _arming(self) -> dict[str, Any]:
+        return {"cmd": "arm", **self._order, "holder": asdict(owner_of_this_process())}
+
     async def _armed(self, child: Child) -> None:
         async for event in child.events():
             if event["event"] == "armed":
@@ -85,11 +93,11 @@ class Watchdog:
         raise StackError("the watchdog ended before it was armed", detail=tail(self._log))
 
     async def keep(self) -> None:
-        """Replace the watchdog whenever it dies; runs until cancelled."""
+        """Replace the watchdog whenever it dies, or was stopped and guards nothing; runs until cancelled."""
         while True:
             if self._child is None:
                 raise RuntimeError("keep() before arm()")
-            await self._child.wait()
+            await _ended(self._child)
             if self._disarmed:
                 return
             await self.arm("watchdog_respawned")
@@ -98,7 +106,7 @@ class Watchdog:
         """Change what it does when we die: a kept testbed is torn down only while it is half made."""
         self._order["teardown"] = teardown
         if self._child is not None:
-            await self._child.send({"cmd": "arm", **self._order})
+            await self._child.send(self._arming())
 
     async def hand_over(self) -> None:
         """Let it do what it would do after our death, and wait until it has."""
@@ -112,6 +120,17 @@ class Watchdog:
         if self._child is not None:
             await self._child.send({"cmd": "disarm"})
             await self._child.close()
+
+
+async def _ended(child: Child) -> None:
+    """Wait for the end of a child; one that is stopped (SIGSTOP) is killed."""
+    handle = spawn.handle_of(child.pid)
+    while child.code is None:
+        if handle is not None and spawn.state(handle) == "T":
+            child.kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await child.wait()
 
 
 def first_of(group: BaseExceptionGroup[ChaosdError]) -> ChaosdError:

@@ -21,7 +21,7 @@ from chaosd.healing import ladder
 from chaosd.healing.halt import halted
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.kernel.clock import SECOND
-from chaosd.kernel.errors import ChaosdError, JournalError
+from chaosd.kernel.errors import ChaosdError, JournalError, StackError
 from chaosd.kernel.proof import Proof
 
 _INJECT_DEADLINE_S = 30.0
@@ -184,8 +184,10 @@ class Injections:
         self._instruments.edge()
         call_ns = context.clock.now_ns()
         try:
+            self._hold(injection.lease)
             async with asyncio.timeout(_INJECT_DEADLINE_S):
                 readback = await injection.fault.inject(context.testbed, step.on, step.params, injection.memo, tag)
+            self._hold(injection.lease)
         except (ChaosdError, OSError, TimeoutError) as error:
             self._failed(injection, str(error))
             await self._heal(injection)
@@ -198,6 +200,14 @@ class Injections:
         )
         context.say_fault("injected", step, "")
         self._instruments.begin(injection.bite)
+
+    def _hold(self, lease: Lease) -> None:
+        """Raise StackError when the lease is no longer ours: we stood still until it was undone and closed for us.
+
+        Asked before and after the act. What is broken without a lease would be mended by nobody after our death.
+        """
+        if lease.overdue(self._context.clock) or not self._context.leases.holds(lease):
+            raise StackError(f"the lease of {lease.injection} has run out: this process stood still for too long")
 
     async def _heal(self, injection: Injection) -> None:
         step, context, lease = injection.step, self._context, injection.lease

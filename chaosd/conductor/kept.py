@@ -7,8 +7,9 @@ import fcntl
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from chaosd.conductor.stacks import EMBEDDED
 from chaosd.healing.leases import Leases
@@ -117,7 +118,8 @@ class Kept:
     async def _arm(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         guard = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=self._log)
-        order = {"run_dir": None, "testbed": str(self.directory), "teardown": True, "run_id": ""}
+        order: dict[str, Any] = {"run_dir": None, "testbed": str(self.directory), "teardown": True, "run_id": ""}
+        order["holder"] = asdict(owner_of_this_process())
         await guard.send({"cmd": "arm", **order})
         try:
             async with asyncio.timeout(_ARM_DEADLINE_S):

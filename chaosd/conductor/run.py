@@ -30,6 +30,7 @@ from chaosd.experiment.spec import Experiment
 from chaosd.faults.table import forms
 from chaosd.healing.halt import refuse_when_halted
 from chaosd.healing.leases import Leases
+from chaosd.healing.recover import recover
 from chaosd.journal.runs import new_run_id
 from chaosd.journal.write import Facts, seal
 from chaosd.kernel.clock import MS, SECOND, Clock, boot_id
@@ -62,6 +63,7 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
     emit({"event": "run", "run_id": run_id, "run_dir": str(run_dir), "experiment": experiment.name})
     for note in experiment.notes:
         emit({"event": "note", "text": note})
+    await _mend(emit)
     async with AsyncExitStack() as stack:
         bench = acquire(request, experiment, run_id, run_dir, facts, emit)
         testbed, watchdog = await stop.unless(stack.enter_async_context(bench))
@@ -96,6 +98,12 @@ def _experiment(request: RunRequest) -> Experiment:
         return experiment
     # What is known of the experiment's own target says nothing about another.
     return replace(experiment, target=checked(request.target).name, known=None)
+
+
+async def _mend(emit: Emit) -> None:
+    """Undo what earlier runs left. It cannot harm a testbed of our own; on a kept one our turn waits for it."""
+    for done in await recover():
+        emit({"event": "note", "text": f"left by an earlier run: {done.what}" + (done.error and f": {done.error}")})
 
 
 class _Run:

@@ -17,12 +17,14 @@ from chaosd.faults.table import FAULTS
 from chaosd.healing.lease import Lease
 from chaosd.kernel.clock import SystemClock, boot_id
 from chaosd.kernel.errors import ChaosdError, HealError, StackError
+from chaosd.process import gate
 from chaosd.process.spawn import Handle
 from chaosd.stack.part import NotReady
 from chaosd.stack.parts.table import part_of
 from chaosd.testbed.testbed import Testbed
 
 TOXIPROXY = "toxiproxy"
+_RESTARTING = "toxiproxy.restart"
 _DELETE_S = 2.0
 _RESTART_S = 15.0
 _START_S = 50.0
@@ -32,8 +34,11 @@ _PATH_TRIES_S = 0.05
 # next rung is taken, and on the last one it is a HealError, so that no undo takes those beside it down.
 _ERRORS = (Exception,)
 
+# What a holder that was killed had already asked of a server may be carried out after our undo, from a socket's buffer.
+# So an undo for somebody else is done again after this long.
+_SETTLE_S = 0.15
+
 _clock = SystemClock()
-_restarting = asyncio.Lock()
 
 
 async def undo(bench: Bench, lease: Lease) -> Cleared:
@@ -84,7 +89,11 @@ async def undo_from_disk(lease: Lease) -> Cleared:
         own = "restart" in bed.stack.capabilities
         if own and lease.boot_id != boot_id():
             return Cleared(now_ns, now_ns, {"by": "ended by the reboot"})
-        return await undo(bed, lease)
+        cleared = await undo(bed, lease)
+        if not lease.held():
+            await asyncio.sleep(_SETTLE_S)
+            await undo(bed, lease)
+        return cleared
     finally:
         bed.stack.close()
 
@@ -124,8 +133,8 @@ async def _undo_network(bench: Bench, fault: Fault, lease: Lease) -> Cleared:
 async def _restart_toxiproxy(bench: Bench, hung: Handle | None) -> None:
     # The adapter's one thread may hang in a call that will never be answered.
     bench.stack.close()
-    async with _restarting:
-        # Another injection's ladder may have done it while we waited.
+    # Another injection's ladder may have done it while we waited, in this process or in another one.
+    async with gate.alone(bench.stack.folder / _RESTARTING, _RESTART_S):
         if bench.handle(TOXIPROXY) == hung:
             await bench.stack.stop_part(TOXIPROXY, kill=True)
             await bench.stack.start_part(TOXIPROXY)

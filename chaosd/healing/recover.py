@@ -10,11 +10,17 @@ from pathlib import Path
 from chaosd.healing import ladder
 from chaosd.healing.lease import Lease
 from chaosd.healing.leases import Leases
-from chaosd.kernel.errors import ChaosdError, StackError
+from chaosd.healing.redeem import redeem
+from chaosd.kernel.clock import SECOND, SystemClock
+from chaosd.kernel.errors import HealError, StackError
 from chaosd.process import spawn
 from chaosd.process.places import testbeds_dir
+from chaosd.stack.handle import RECORD
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import tear_down
+
+# A folder gets its record within milliseconds of being made, and loses it last.
+_MADE_WITHIN_NS = 10 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +33,32 @@ class Done:
 
 
 async def recover(*, force: bool = False) -> list[Done]:
-    """Undo open leases whose holder is gone (all of them with `force`), then end testbeds that nobody owns or keeps."""
+    """Undo open leases whose holder is gone (all of them with `force`), then end testbeds that nobody owns or keeps.
+
+    Safe beside runs, watchdogs and itself: what somebody else mended meanwhile is mended.
+    """
     leases = Leases()
-    orphaned = set(orphans())
-    abandoned = [lease for lease in leases.all() if force or not lease.held()]
+    orphaned = {directory: records.servers_end_with(directory) for directory in orphans()}
+    try:
+        abandoned = [lease for lease in leases.all() if force or not lease.held()]
+        damaged = leases.unreadable()
+        leases.sweep()
+    except HealError as error:
+        # Testbeds are ended all the same: whatever was broken in them goes with them.
+        abandoned, damaged, unread = [], [], [Done("open leases", ok=False, error=str(error))]
+    else:
+        unread = []
     async with asyncio.TaskGroup() as group:
         undoing = [
-            group.create_task(_undo(leases, lease, doomed=Path(lease.testbed) in orphaned), name=lease.id)
+            group.create_task(_undo(leases, lease, doomed=orphaned.get(Path(lease.testbed), False)), name=lease.id)
             for lease in abandoned
         ]
-    done = [task.result() for task in undoing]
-    for directory in sorted(orphaned):
-        try:
-            await tear_down(directory)
-            done.append(Done(f"testbed {directory.name} ended", ok=True))
-        except Exception as error:  # noqa: BLE001 - one that cannot be ended must not keep the others up
-            done.append(Done(f"testbed {directory.name}", ok=False, error=str(error) or type(error).__name__))
-    for path in leases.unreadable():
+    done = [*unread, *(task.result() for task in undoing)]
+    for directory, own in sorted(orphaned.items()):
+        # On servers of others what is broken outlives the testbed: its folder is needed until that is undone.
+        if own or not (unread or leases.on(directory)):
+            done.append(await _end(directory))
+    for path in damaged:
         # Somebody broke something and nobody can tell what: only a person may decide that it is mended.
         why = f"{path} is damaged or of another version; see to the stack, then remove it"
         done.append(Done("a lease that cannot be read", ok=False, error=why))
@@ -52,15 +67,26 @@ async def recover(*, force: bool = False) -> list[Done]:
 
 async def _undo(leases: Leases, lease: Lease, *, doomed: bool) -> Done:
     what = f"{lease.fault} on {lease.on} (run {lease.run_id})"
-    if doomed and ladder.starts_something(lease):
-        leases.close(lease)
-        return Done(f"{what}: its testbed is ended", ok=True)
     try:
-        cleared = await ladder.undo_from_disk(lease)
-    except (ChaosdError, OSError) as error:
+        if doomed and ladder.starts_something(lease):
+            leases.close(lease)
+            return Done(f"{what}: its testbed is ended", ok=True)
+        cleared = await redeem(leases, lease)
+    except HealError as error:
         return Done(what, ok=False, error=str(error))
-    leases.close(lease)
     return Done(f"{what}: {cleared.evidence.get('by', 'undone')}", ok=True)
+
+
+async def _end(directory: Path) -> Done:
+    for once_more in (True, False):
+        try:
+            await tear_down(directory)
+            break
+        except Exception as error:  # noqa: BLE001 - one that cannot be ended must not keep the others up
+            # Its watchdog may have removed its files under our hands; then the marker finds what is left.
+            if not once_more or directory.exists():
+                return Done(f"testbed {directory.name}", ok=False, error=str(error) or type(error).__name__)
+    return Done(f"testbed {directory.name} ended", ok=True)
 
 
 def orphans() -> Iterator[Path]:
@@ -70,7 +96,22 @@ def orphans() -> Iterator[Path]:
         try:
             record = records.load(directory)
         except StackError:
+            if _forsaken(directory):
+                yield directory
             continue
         owned = record.owner is not None and spawn.alive(record.owner)
         if not owned and (not record.kept or record.owner is not None):
             yield directory
+
+
+def _forsaken(directory: Path) -> bool:
+    """Whether a folder without a testbed's record was left by one who was killed while he made or removed it."""
+    try:
+        made_ns = directory.stat().st_mtime_ns
+        return (
+            directory.is_dir()
+            and not (directory / RECORD).exists()
+            and SystemClock().wall_ns() - made_ns > _MADE_WITHIN_NS
+        )
+    except OSError:
+        return False

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,38 +18,47 @@ from typing import Any
 from chaosd.healing import ladder
 from chaosd.healing.lease import Lease
 from chaosd.healing.leases import Leases
+from chaosd.healing.redeem import redeem
 from chaosd.journal.write import Facts
-from chaosd.kernel.clock import Clock, SystemClock
-from chaosd.kernel.errors import ChaosdError, Exit
+from chaosd.kernel.clock import SECOND, Clock, SystemClock
+from chaosd.kernel.errors import ChaosdError, Exit, HealError
 from chaosd.process import log, spawn
 from chaosd.process.control import Parent
 from chaosd.process.spawn import Handle
+from chaosd.testbed import record as records
 from chaosd.testbed.testbed import tear_down
 
 _log = log.configure("watchdog")
 _LOOK_S = 0.1
 _TEAR_DOWN_S = 60.0
 _RETRY_AFTER_S = (0.5, 2.0, 5.0)
+# What cannot be undone while its holder lives is tried again after this long: a port becomes free, a disk is emptied.
+_AGAIN_NS = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What it guards. `run_dir` is None for a guard over a testbed that no run uses now; `teardown`: end it too."""
+    """What it guards. `run_dir` is None for a guard over a testbed that no run uses now; `teardown`: end it too.
+
+    `holder` is the process whose death it waits for.
+    """
 
     testbed: Path
     teardown: bool
     run_id: str
     run_dir: Path | None
+    holder: Handle | None = None
 
     @classmethod
     def of(cls, command: dict[str, Any]) -> Order:
         """Read an `arm` command."""
-        run_dir = command.get("run_dir")
+        run_dir, holder = command.get("run_dir"), command.get("holder")
         return cls(
             testbed=Path(command["testbed"]),
             teardown=bool(command["teardown"]),
             run_id=str(command.get("run_id", "")),
             run_dir=Path(run_dir) if run_dir else None,
+            holder=Handle(int(holder["pid"]), int(holder["started"])) if holder else spawn.handle_of(os.getppid()),
         )
 
 
@@ -61,7 +70,7 @@ class Watchdog:
         self._clock = clock
         self._leases = Leases()
         self._facts = self._open_facts()
-        self._failed: set[str] = set()
+        self._not_before_ns: dict[str, int] = {}
 
     def _open_facts(self) -> Facts | None:
         # A second watchdog of a run goes on where the first one's chain ended.
@@ -71,11 +80,14 @@ class Watchdog:
         facts.append("watchdog_started", pid=os.getpid())
         return facts
 
-    def say(self, kind: str, **fields: Any) -> None:
-        """State a fact, where there is a journal. A full disk must not keep it from healing."""
+    def say(self, kind: str, *, durable: bool = True, **fields: Any) -> None:
+        """State a fact, where there is a journal. A full disk must not keep it from healing, nor a slow one delay it.
+
+        What comes before an undo is not `durable`: handed to the kernel, and not waited for.
+        """
         if self._facts is not None:
             try:
-                self._facts.append(kind, durable=True, **fields)
+                self._facts.append(kind, durable=durable, **fields)
             except (ChaosdError, OSError) as error:
                 _log.error("fact not written", fact=kind, error=str(error))
 
@@ -94,11 +106,24 @@ class Watchdog:
     async def overdue(self) -> None:
         """Undo what is past its deadline; runs until cancelled."""
         while True:
-            now = self._clock.now_ns()
-            late = [lease for lease in self.mine() if lease.deadline_ns < now and lease.id not in self._failed]
-            if late:
-                await self.heal(late, "past its deadline")
+            try:
+                late = [lease for lease in self.mine() if lease.overdue(self._clock) and self._due(lease)]
+            except HealError as error:
+                _log.error("leases not read", error=str(error))
+                late = []
+            for lease in late:
+                self._fence(lease)
+            await self.heal(late, "past its deadline")
             await asyncio.sleep(_LOOK_S)
+
+    def _due(self, lease: Lease) -> bool:
+        return self._not_before_ns.get(lease.id, 0) <= self._clock.now_ns()
+
+    def _fence(self, lease: Lease) -> None:
+        """Kill a holder that is stopped: it cannot be told that its time is over, and would break things afterwards."""
+        if lease.held() and spawn.state(lease.holder) == "T":
+            self.say("holder_fenced", pid=lease.holder_pid, lease=lease.id)
+            spawn.send_signal(lease.holder, signal.SIGKILL)
 
     async def heal(self, leases: list[Lease], why: str) -> None:
         """Undo leases side by side: one that hangs must not keep the others waiting."""
@@ -107,19 +132,19 @@ class Watchdog:
                 group.create_task(self._undo(lease, why), name=lease.id)
 
     async def _undo(self, lease: Lease, why: str) -> None:
+        """Undo one, and state how it went. Raises nothing: that would cut off the undoes beside it."""
         call_ns = self._clock.now_ns()
-        self._say_of(lease, "heal_intended", id=lease.injection, why=why)
+        self._say_of(lease, "heal_intended", durable=False, id=lease.injection, why=why)
         try:
-            cleared = await ladder.undo_from_disk(lease)
-        except (ChaosdError, OSError) as error:
-            self._failed.add(lease.id)
+            cleared = await redeem(self._leases, lease)
+        except HealError as error:
+            self._not_before_ns[lease.id] = self._clock.now_ns() + _AGAIN_NS
             _log.error("not undone", lease=lease.id, error=str(error))
             self._say_of(
                 lease, "lease_undone", id=lease.id, injection=lease.injection, call_ns=call_ns,
                 returned_ns=self._clock.now_ns(), ok=False, error=str(error),
             )  # fmt: skip
             return
-        self._leases.close(lease)
         self._say_of(
             lease, "lease_undone", id=lease.id, injection=lease.injection, call_ns=call_ns,
             returned_ns=self._clock.now_ns(), clear_low_ns=cleared.low_ns, clear_high_ns=cleared.high_ns,
@@ -128,26 +153,58 @@ class Watchdog:
 
     async def orphaned(self, why: str) -> bool:
         """The holder is gone: heal, then end the testbed where that was ordered. True when nothing is left."""
-        self.say("conductor_died", t=self._clock.now_ns(), why=why)
-        if self.order.teardown:
+        self.say("conductor_died", durable=False, t=self._clock.now_ns(), why=why)
+        if self.order.teardown and records.servers_end_with(self.order.testbed):
             # Quick undoes first: a paused process cannot end in order, a toxic must be gone within the second.
-            await self.heal([lease for lease in self.mine() if not ladder.starts_something(lease)], why)
+            await self._heal_mine(why, but=ladder.starts_something)
+            if not await self._end_testbed():
+                return False
+            # What was broken there went with it.
+            return self._closed(self.mine)
+        for pause_s in (*_RETRY_AFTER_S, 0.0):
+            if await self._heal_mine(why):
+                break
+            await asyncio.sleep(pause_s)
+        healed = self._closed(lambda: ())
+        if healed and self.order.teardown:
+            # On servers that stay, what is broken stays too: the folder is needed until it is undone.
+            return await self._end_testbed()
+        return healed
+
+    async def _heal_mine(self, why: str, but: Callable[[Lease], bool] = lambda lease: False) -> bool:
+        """Undo what this watchdog answers for; True when nothing of it is open any more."""
+        try:
+            await self.heal([lease for lease in self.mine() if not but(lease)], why)
+            return not self.mine()
+        except HealError as error:
+            _log.error("leases not read", error=str(error))
+            return False
+
+    async def _end_testbed(self) -> bool:
+        for once_more in (True, False):
             try:
                 async with asyncio.timeout(_TEAR_DOWN_S):
                     await tear_down(self.order.testbed)
+                break
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the exit code says it
+                # Somebody else may have removed its files under our hands; then the marker finds what is left.
+                if once_more and not self.order.testbed.exists():
+                    continue
                 self.say("torn_down", ok=False, error=f"{type(error).__name__}: {error}")
                 return False
-            for lease in self.mine():
+        self.say("torn_down", ok=True, error="")
+        return True
+
+    def _closed(self, went: Callable[[], Iterable[Lease]]) -> bool:
+        """Close what went with the testbed; whether nothing is open then."""
+        try:
+            for lease in went():
                 self._leases.close(lease)
-            self.say("torn_down", ok=True, error="")
-            return True
-        for pause_s in (*_RETRY_AFTER_S, 0.0):
-            await self.heal(self.mine(), why)
-            if not self.mine():
-                break
-            await asyncio.sleep(pause_s)
-        return not self.mine()
+            self._leases.sweep()
+            return not self.mine()
+        except HealError as error:
+            _log.error("leases not closed", error=str(error))
+            return False
 
 
 async def _main() -> Exit:
@@ -160,11 +217,10 @@ async def _main() -> Exit:
     if first is None:
         return Exit.USAGE
     watchdog = Watchdog(Order.of(first), clock)
-    holder = spawn.handle_of(os.getppid())
     parent.emit({"event": "armed", "pid": os.getpid()})
     overdue = asyncio.create_task(watchdog.overdue(), name="overdue")
     try:
-        why = await _until_orphaned(commands, holder, watchdog, parent)
+        why = await _until_orphaned(commands, watchdog, parent)
     finally:
         overdue.cancel()
         await asyncio.wait({overdue})
@@ -175,9 +231,7 @@ async def _main() -> Exit:
     return Exit.PASS if await watchdog.orphaned(why) else Exit.UNHEALED
 
 
-async def _until_orphaned(
-    commands: AsyncIterator[dict[str, Any]], holder: Handle | None, watchdog: Watchdog, parent: Parent
-) -> str:
+async def _until_orphaned(commands: AsyncIterator[dict[str, Any]], watchdog: Watchdog, parent: Parent) -> str:
     """Wait for the end of the holder; gives why we know, or nothing when we were disarmed in good order."""
 
     async def listen() -> str:
@@ -190,7 +244,7 @@ async def _until_orphaned(
         return "its input ended"
 
     async def look() -> str:
-        while holder is not None and spawn.alive(holder):
+        while (holder := watchdog.order.holder) is not None and spawn.alive(holder):
             await asyncio.sleep(_LOOK_S)
         return "its process is gone"
 

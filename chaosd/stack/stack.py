@@ -11,7 +11,7 @@ from pathlib import Path
 from chaosd.kernel import names
 from chaosd.kernel.clock import SystemClock
 from chaosd.kernel.errors import StackError, UsageError, nearest
-from chaosd.process import sockets, spawn
+from chaosd.process import gate, sockets, spawn
 from chaosd.stack import handle as records
 from chaosd.stack import ports
 from chaosd.stack.handle import Endpoints, PartRecord, Proxy, StackRecord
@@ -19,7 +19,6 @@ from chaosd.stack.parts.table import part_of
 from chaosd.stack.parts.toxiproxy.client import Toxiproxy
 from chaosd.stack.ready import Died, Started, tail, until_ready
 
-LOCK = "stack.lock"
 STOP_S = 15.0  # Kafka ends within 0.5 s, under load within 5
 _RETRY_S = 5.0
 _ALL_STOPPED_S = 1.0
@@ -132,7 +131,8 @@ class Stack:
         recipe = self._recipe(name)
         while True:
             # No await between the fork and the record on disk: a cancelled start must leave no unknown process.
-            handle = self._spawn_or_adopt(name, recipe)
+            async with gate.starting(self.folder):
+                handle = self._spawn_or_adopt(name, recipe)
             try:
                 return await until_ready(part_of(name), self.part(name).address, handle, recipe.log)
             except Died:
@@ -142,27 +142,26 @@ class Stack:
             await asyncio.sleep(0.05)
 
     def _spawn_or_adopt(self, name: str, recipe: spawn.Recipe) -> spawn.Handle:
-        with records.locked(self.folder / LOCK):
-            found = self.handle(name)
-            if found and spawn.alive(found):
-                spawn.signal_tree(found, signal.SIGCONT)
-                return found
-            spawn.reap()
-            # Somebody may have been killed between starting it and writing that down.
-            strays = sorted(spawn.marked(self.record.marker, name), key=lambda process: process.started)
-            if strays:
-                handle = strays[0]
-            else:
-                for port in self.part(name).owns:
-                    if who := sockets.taken_by(port):
-                        raise ports.PortTaken(
-                            f"{name}: port {port} is in use by {who}", remedy="end it, or use another port"
-                        )
-                part_of(name).clear(Path(recipe.cwd))
-                handle = spawn.start(recipe, self.record.marker)
-            self.record = records.load(self.folder).with_handle(name, handle)
-            records.save(self.folder, self.record)
-            return handle
+        found = self.handle(name)
+        if found and spawn.alive(found):
+            spawn.signal_tree(found, signal.SIGCONT)
+            return found
+        spawn.reap()
+        # Somebody may have been killed between starting it and writing that down.
+        strays = sorted(spawn.marked(self.record.marker, name), key=lambda process: process.started)
+        if strays:
+            handle = strays[0]
+        else:
+            for port in self.part(name).owns:
+                if who := sockets.taken_by(port):
+                    raise ports.PortTaken(
+                        f"{name}: port {port} is in use by {who}", remedy="end it, or use another port"
+                    )
+            part_of(name).clear(Path(recipe.cwd))
+            handle = spawn.start(recipe, self.record.marker)
+        self.record = records.load(self.folder).with_handle(name, handle)
+        records.save(self.folder, self.record)
+        return handle
 
     async def stop_part(self, name: str, *, kill: bool = False) -> int:
         """End a part's processes: in good order, or by SIGKILL. Gives the time at which they were gone, in ns."""

@@ -58,6 +58,7 @@ def recipe(
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     env |= _addresses(endpoints.proxied)
     env |= {
+        spawn.PART: instance,
         "GROUP": group,
         "INSTANCE": instance,
         "INPUT_TOPIC": topics["input"],

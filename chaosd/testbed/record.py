@@ -12,6 +12,7 @@ from chaosd.kernel.errors import StackError
 from chaosd.process.spawn import Handle, Recipe
 
 FILE = "testbed.json"
+OWN = "embedded"  # the provider whose servers are processes of chaosd
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,17 @@ def load(directory: Path) -> Record:
         ),
         extra=raw["extra"],
     )
+
+
+def servers_end_with(directory: Path) -> bool:
+    """Whether the servers of a testbed end with it. Those of others stay, and what was broken there stays broken.
+
+    True also for a testbed without a record: it never got to break anything.
+    """
+    try:
+        return load(directory).provider == OWN
+    except StackError:
+        return True
 
 
 def _handle(raw: dict[str, int] | None) -> Handle | None:

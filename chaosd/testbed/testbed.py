@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError
-from chaosd.process import spawn
+from chaosd.process import gate, spawn
 from chaosd.process.places import testbeds_dir
 from chaosd.process.spawn import Handle
 from chaosd.stack.ports import Ports
@@ -151,10 +151,11 @@ class Testbed:
             for number, name in enumerate(several)
         )
         record = replace(self.record, target=target, group=group, topics=made, replicas=made_of)
-        for replica in made_of:
-            # Written down one by one: a start that is cut off leaves no process that nobody knows.
-            record = record.with_handle(replica.name, spawn.start(replica.recipe, record.marker))
-            records.save(self.directory, record)
+        async with gate.starting(self.directory):
+            for replica in made_of:
+                # Written down one by one: a start that is cut off leaves no process that nobody knows.
+                record = record.with_handle(replica.name, spawn.start(replica.recipe, record.marker))
+                records.save(self.directory, record)
         return record
 
     async def target_ready(self) -> Started:
@@ -202,13 +203,14 @@ class Testbed:
         """Start a part or a replica of the target again when it is not running, and wait until it serves."""
         if names.kind(process) != TARGET:
             return await self.stack.start_part(process)
-        record = self.record
-        replica = record.replica(process)
-        if replica is None:
-            raise StackError(f"the testbed has no {process}")
-        if replica.handle is None or not spawn.alive(replica.handle):
-            # No await between reading the record and writing it: replicas are started side by side.
-            records.save(self.directory, record.with_handle(process, spawn.start(replica.recipe, record.marker)))
+        # Others may be mending it as well: one of us starts it, the others find it running.
+        async with gate.starting(self.directory):
+            record = self.record
+            replica = record.replica(process)
+            if replica is None:
+                raise StackError(f"the testbed has no {process}")
+            if replica.handle is None or not spawn.alive(replica.handle):
+                records.save(self.directory, record.with_handle(process, _started(replica.recipe, record.marker)))
         return await self._replica_ready(process)
 
     def keep(self, key: str, value: Any) -> None:
@@ -236,6 +238,12 @@ async def _end_replicas(record: Record, grace_s: float) -> None:
                 group.create_task(asyncio.to_thread(spawn.end, replica.handle, grace_s))
 
 
+def _started(recipe: spawn.Recipe, marker: str) -> Handle:
+    """The process of a recipe: one that runs, where somebody was killed between starting it and writing that down."""
+    strays = spawn.marked(marker, recipe.env.get(spawn.PART))
+    return min(strays, key=lambda stray: stray.started) if strays else spawn.start(recipe, marker)
+
+
 def _provider(record: Record) -> Provider:
     if record.provider == "embedded":
         return EmbeddedProvider(brokers=int(record.extra.get(BROKERS, 1)))
@@ -249,6 +257,7 @@ async def tear_down(directory: Path) -> None:
     Of servers that others run only what chaosd made is removed: its topics and proxies. Raises StackError when these
     servers do not let it; the directory stays then, for another try.
     """
+    await gate.shut(directory)
     try:
         record = records.load(directory)
     except StackError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,3 +163,72 @@ async def test_chances_of_a_driver_follow_from_seed_and_step_alone(tmp_path, mon
     for one, name in zip(told, ("a", "a", "b"), strict=True):
         await driven(tmp_path, monkeypatch, one, name)
     assert told[0].drawn == told[1].drawn != told[2].drawn
+
+
+class Acting:
+    """A fault that is injected as told, and what was done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+        self.injected = 0
+        self._act = act
+        self.bench = Bench(monkeypatch)
+
+    async def inject(self, bench: object, on: str, params: object, memo: object, tag: str) -> dict[str, Any]:
+        self._act()
+        self.injected += 1
+        return {}
+
+
+def planned(tmp_path: Path, disk: Disk, acting: Acting) -> tuple[Injections, Injection]:
+    own = broken(tmp_path / "leases", disk)
+    own._context.run_id = "r"
+    own._context.testbed = SimpleNamespace(directory=tmp_path / "testbed")
+    step = Step("a", 0, SECOND, "down", "redis", "proxy", NoParams())
+    injection = Injection(step, replace(FAULTS["down"], inject=acting.inject), 0)
+    own.all.append(injection)
+    return own, injection
+
+
+class StandsStill(Disk):
+    """This process stands still after its intent is on disk; its watchdog undoes and closes what is overdue."""
+
+    def __init__(self, leases: Path) -> None:
+        super().__init__()
+        self._leases = Leases(leases)
+
+    def append(self, kind: str, **fields: Any) -> int:
+        if kind == "fault_intended":
+            for lease in self._leases.all():
+                self._leases.close(lease)
+        return super().append(kind, **fields)
+
+
+async def test_nothing_is_broken_under_a_lease_that_was_closed_for_us(tmp_path, monkeypatch):
+    acting = Acting(monkeypatch, lambda: None)
+    disk = StandsStill(tmp_path / "leases")
+    own, injection = planned(tmp_path, disk, acting)
+    await own._inject(injection)
+    assert acting.injected == 0
+    assert "fault_failed" in disk.stated
+
+
+async def test_what_was_broken_while_its_lease_was_closed_is_undone_at_once(tmp_path, monkeypatch):
+    leases = Leases(tmp_path / "leases")
+    acting = Acting(monkeypatch, lambda: [leases.close(lease) for lease in leases.all()])
+    disk = Disk()
+    own, injection = planned(tmp_path, disk, acting)
+    await own._inject(injection)
+    assert acting.injected == 1
+    assert acting.bench.undone == ["a"]
+    assert "fault_injected" not in disk.stated
+
+
+async def test_what_is_injected_in_time_stays_until_it_is_healed(tmp_path, monkeypatch):
+    acting = Acting(monkeypatch, lambda: None)
+    disk = Disk()
+    own, injection = planned(tmp_path, disk, acting)
+    await own._inject(injection)
+    assert (injection.state, acting.bench.undone) == ("injected", [])
+    await own.heal_all()
+    assert acting.bench.undone == ["a"]
+    assert Leases(tmp_path / "leases").all() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -63,7 +64,7 @@ def test_file_and_folder_are_synced_before_open_returns(leases, lease, monkeypat
 
     monkeypatch.setattr(os, "fsync", fsync)
     leases.open(lease)
-    assert synced == [f"{lease.id}.tmp", "leases"]
+    assert synced == [f"{lease.id}.{lease.holder_pid}-{lease.holder_started}.tmp", "leases"]
 
 
 def test_half_written_lease_is_not_taken_for_one_but_reported(leases, lease):
@@ -134,3 +135,40 @@ async def test_lease_whose_testbed_cannot_be_read_stays_broken(lease, tmp_path):
 def test_fault_that_this_version_does_not_know_is_an_error(lease):
     with pytest.raises(HealError, match="no fault 'meteor'"):
         ladder.fault_of(replace(lease, fault="meteor"))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_one(tmp_path):
+    (tmp_path / "leases").write_text("a file where the folder should be")
+    with pytest.raises(HealError, match="nobody can tell what is broken"):
+        Leases(tmp_path / "leases").all()
+
+
+def test_a_folder_that_is_not_there_yet_is_empty(leases):
+    assert leases.all() == []
+    assert leases.unreadable() == []
+    leases.sweep()
+
+
+def test_a_lease_that_cannot_be_removed_is_an_error_that_says_so(leases, lease, monkeypatch):
+    """Fake: the file system has become read-only."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    leases.open(lease)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(HealError, match=r"is undone, but its lease .* cannot be removed: Read-only"):
+        leases.close(lease)
+    assert leases.holds(lease)
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(leases, lease):
+    leases.open(lease)
+    dead = leases.folder / f"a.b.{lease.holder_pid}-{lease.holder_started - 1}.tmp"
+    alive = leases.folder / f"a.b.{lease.holder_pid}-{lease.holder_started}.tmp"
+    for scratch in (dead, alive):
+        scratch.write_text("{")
+    leases.sweep()
+    assert not dead.exists()
+    assert alive.exists()
+    assert leases.all() == [lease]

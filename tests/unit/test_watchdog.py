@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chaosd.faults.fault import Cleared
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
 from chaosd.healing.watchdog import Order, Watchdog
 from chaosd.kernel.clock import SECOND, SystemClock
+from chaosd.kernel.errors import HealError
+from chaosd.process import spawn
+from chaosd.testbed.testbed import announce
 
 
 @pytest.fixture
@@ -61,3 +70,122 @@ async def test_testbed_that_cannot_be_ended_is_told_whatever_the_error(state, mo
     assert not await watchdog(state, teardown=True).orphaned("its process is gone")
     assert stated(state)[-1]["kind"] == "torn_down"
     assert stated(state)[-1]["ok"] is False
+
+
+async def test_lease_that_cannot_be_closed_does_not_cut_off_the_undoes_beside_it(state, monkeypatch):
+    """Fake: the file of one lease cannot be removed."""
+    stuck, fine = lease_of(state, "mine"), lease_of(state, "mine")
+    close = Leases.close
+
+    def refuse(self: Leases, lease: Lease) -> None:
+        if lease == stuck:
+            raise HealError("it cannot be removed")
+        close(self, lease)
+
+    monkeypatch.setattr(Leases, "close", refuse)
+    await watchdog(state).heal([stuck, fine], "late")
+    assert Leases().all() == [stuck]
+    assert [fact["ok"] for fact in stated(state) if fact["kind"] == "lease_undone"] == [False, True]
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_leases_that_cannot_be_read_for_a_while_are_kept_afterwards(state):
+    folder = state / "state" / "leases"
+    folder.parent.mkdir()
+    folder.write_text("a file where the folder should be")
+    looking = asyncio.create_task(watchdog(state).overdue())
+    await asyncio.sleep(0.15)
+    folder.unlink()
+    Leases().open(replace(lease_of(state, "mine"), deadline_ns=0))
+    await until(lambda: not Leases().all())
+    assert not looking.done()
+    looking.cancel()
+
+
+async def test_leases_that_cannot_be_read_are_no_success(state, monkeypatch):
+    monkeypatch.setattr("chaosd.healing.watchdog._RETRY_AFTER_S", (0.01,))
+    (state / "state").mkdir()
+    (state / "state" / "leases").write_text("a file where the folder should be")
+    assert not await watchdog(state).orphaned("its process is gone")
+
+
+async def test_undo_that_failed_is_tried_again_while_the_holder_lives(state, monkeypatch):
+    tries = []
+
+    async def redeem(leases: Leases, lease: Lease) -> Cleared:
+        tries.append(lease)
+        if len(tries) < 3:
+            raise HealError("the port is taken")
+        leases.close(lease)
+        return Cleared(1, 2)
+
+    monkeypatch.setattr("chaosd.healing.watchdog.redeem", redeem)
+    monkeypatch.setattr("chaosd.healing.watchdog._AGAIN_NS", 0)
+    Leases().open(replace(lease_of(state, "mine"), deadline_ns=0))
+    looking = asyncio.create_task(watchdog(state).overdue())
+    await until(lambda: not Leases().all())
+    looking.cancel()
+    assert len(tries) == 3
+
+
+async def test_lease_of_another_boot_is_overdue_whatever_its_deadline_says(state):
+    own = replace(lease_of(state, "mine"), boot_id="another boot", deadline_ns=2**62)
+    Leases().open(own)
+    looking = asyncio.create_task(watchdog(state).overdue())
+    await until(lambda: not Leases().all())
+    looking.cancel()
+
+
+@pytest.fixture
+def stopped():
+    """A process that is there and stands still."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        yield process
+        process.kill()
+
+
+async def test_holder_that_was_stopped_past_its_deadline_is_killed_before_the_undo(state, stopped):
+    """Continued later, it would go on with its injection, and nobody would undo that."""
+    handle = spawn.handle_of(stopped.pid)
+    await until(lambda: spawn.state(handle) == "T")
+    own = replace(lease_of(state, "mine"), deadline_ns=0, holder_pid=handle.pid, holder_started=handle.started)
+    Leases().open(own)
+    looking = asyncio.create_task(watchdog(state).overdue())
+    await until(lambda: not Leases().all())
+    looking.cancel()
+    assert stopped.wait() == -signal.SIGKILL
+    assert "holder_fenced" in [fact["kind"] for fact in stated(state)]
+
+
+def test_the_holder_is_the_one_that_the_order_names():
+    said = {"testbed": "/x", "teardown": True, "holder": {"pid": 7, "started": 8}}
+    assert Order.of(said).holder == spawn.Handle(7, 8)
+    del said["holder"]
+    assert Order.of(said).holder.pid == os.getppid()
+
+
+async def test_testbed_on_servers_of_others_stays_until_what_is_broken_there_is_undone(state, monkeypatch):
+    monkeypatch.setattr("chaosd.healing.watchdog._RETRY_AFTER_S", (0.01,))
+    directory = announce("theirs", provider="external", kept=False)
+    ended = []
+
+    async def tear_down(folder: Path) -> None:
+        ended.append(folder)
+
+    monkeypatch.setattr("chaosd.healing.watchdog.tear_down", tear_down)
+    guard = Watchdog(Order(directory, teardown=True, run_id="mine", run_dir=None), SystemClock())
+    lease = lease_of(state, "mine")
+    Leases().close(lease)
+    Leases().open(replace(lease, testbed=str(directory)))  # no stack there: it cannot be undone
+    assert not await guard.orphaned("its process is gone")
+    assert ended == []
+    assert len(Leases().all()) == 1
+    Leases().close(lease)
+    assert await guard.orphaned("its process is gone")
+    assert ended == [directory]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chaosd.kernel import names
 from chaosd.kernel.errors import ChaosdError, StackError
 from chaosd.process import spawn, userns
+from chaosd.process.gate import LOCK
 from chaosd.stack import handle as records
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Addresses, Endpoints, PartRecord, Postgres, Proxy, StackRecord
@@ -21,7 +22,7 @@ from chaosd.stack.parts import postgres, redis
 from chaosd.stack.parts.kafka import broker
 from chaosd.stack.parts.toxiproxy import server
 from chaosd.stack.ports import Ports, PortTaken
-from chaosd.stack.stack import LOCK, Stack
+from chaosd.stack.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

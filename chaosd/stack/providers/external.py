@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chaosd.kernel.errors import StackError
+from chaosd.process.gate import LOCK
 from chaosd.stack import handle as records
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Addresses, Endpoints, PartRecord, Postgres, Proxy, StackRecord
@@ -20,7 +21,7 @@ from chaosd.stack.parts.kafka import broker, protocol
 from chaosd.stack.parts.table import PARTS
 from chaosd.stack.parts.toxiproxy.client import ProxyState
 from chaosd.stack.providers import containers
-from chaosd.stack.stack import LOCK, Stack
+from chaosd.stack.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
