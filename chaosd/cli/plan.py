@@ -67,6 +67,7 @@ def _lines(experiment: Experiment) -> Iterator[str]:
     if experiment.known is not None:
         classes = ", ".join(experiment.known.classes)
         yield _row("known", f"{experiment.known.verdict} with {classes}: {experiment.known.why}")
+    yield from (_row("abort when" if n == 0 else "", text) for n, text in enumerate(experiment.abort_when.lines()))
     yield from (_row("headroom", text) for text in _headroom(experiment))
     yield from (_row("note", text) for text in experiment.notes)
 

@@ -16,12 +16,14 @@ from chaosd.conductor.context import Context
 from chaosd.conductor.guards import Stop
 from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES
 from chaosd.journal.write import Columns
+from chaosd.kernel import names
 from chaosd.kernel.errors import StackError
 from chaosd.kernel.proof import Proof
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
 from chaosd.testbed.canary import Asked, Canaries, asked_by
 from chaosd.testbed.gauges import Gauges, Meters
+from chaosd.testbed.testbed import TARGET
 from chaosd.testbed.usage import Usage
 
 _READY_DEADLINE_S = 30.0
@@ -141,6 +143,8 @@ class Instruments:
         self._meters = Meters(context.testbed, context.clock, self._recorder.gauges.append)
         self._usage = Usage(context.testbed, context.clock)
         self._sample_now = asyncio.Event()
+        self._targets = [n for n, name in enumerate(context.testbed.processes) if names.kind(name) == TARGET]
+        self.target_rss_bytes = 0  # of the last sample, all replicas together
 
     async def start(self, tap: dict[str, Any], generator: dict[str, Any], group: asyncio.TaskGroup) -> None:
         """Start both processes side by side and wait until both are ready."""
@@ -209,6 +213,7 @@ class Instruments:
             exposure, resources = await asyncio.to_thread(self._usage.sample)
             _append(self._recorder.exposure.append, exposure)
             _append(self._recorder.resources.append, resources)
+            self.target_rss_bytes = int(resources["rss_bytes"][np.isin(resources["process"], self._targets)].sum())
             self._sample_now.clear()
             try:
                 async with asyncio.timeout(_SAMPLE_S):

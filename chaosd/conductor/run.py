@@ -13,6 +13,7 @@ from typing import Any
 
 import chaosd
 from chaosd.conductor import phases
+from chaosd.conductor.abort import guarding
 from chaosd.conductor.baselines import Baselines
 from chaosd.conductor.bench import acquire
 from chaosd.conductor.client import RunRequest
@@ -167,13 +168,14 @@ class _Run:
             context.facts.append("baseline_reused", **old)
             context.note(f"using the baseline of run {old['run_id']} on this testbed")
         known = old is not None
-        try:
-            await stop.unless(phases.warm_up(context, instruments, schedule, known=known))
-            await stop.unless(phases.measure(context, instruments, schedule, self._injections, stop, known=known))
-        except RunAborted as aborted:
-            context.note(f"ending early: {aborted.message}; healing first")
-        finally:
-            await self._injections.heal_all()
+        async with guarding(context, instruments, stop):
+            try:
+                await stop.unless(phases.warm_up(context, instruments, schedule, known=known))
+                await stop.unless(phases.measure(context, instruments, schedule, self._injections, stop, known=known))
+            except RunAborted as aborted:
+                context.note(f"ending early: {aborted.message}; healing first")
+            finally:
+                await self._injections.heal_all()
         early = stop.is_set()
         await drain(context, instruments, schedule, fence=not early, limit_ns=_ABORTED_DRAIN_NS if early else LIMIT_NS)
 

@@ -76,6 +76,7 @@ def resolve(
         notes=notes,
         brokers=brokers,
         replicas=replicas,
+        abort_when=form.abort_when.resolve(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chaosd.experiment.guards import NO_GUARDS, Guards
 from chaosd.experiment.timeline import Step, lasts_ns
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
@@ -184,6 +185,7 @@ class Experiment:
     notes: tuple[str, ...] = ()
     brokers: int = 1
     replicas: int = 1
+    abort_when: Guards = NO_GUARDS
 
     @property
     def observe_ns(self) -> int:
@@ -226,4 +228,5 @@ class Experiment:
             "expect": self.expect.to_json(),
             "known": self.known.to_json() if self.known else None,
             "notes": list(self.notes),
+            "abort_when": self.abort_when.to_json(),
         }

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from chaosd.envelope.poison import KINDS
+from chaosd.experiment.guards import GuardsForm
 from chaosd.experiment.spec import Expect, Known, Recovery, Resources, Traffic
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_hz, parse_share
@@ -248,3 +249,4 @@ class ExperimentForm(Form):
     timeline: tuple[StepForm, ...] = Field(description="The faults; an empty list is a control without any.")
     expect: ExpectForm = Field(default_factory=ExpectForm)
     known: KnownForm | None = None
+    abort_when: GuardsForm = Field(default_factory=GuardsForm, description="What ends the run before its time.")

@@ -21,6 +21,7 @@ class Ages:
         self._done = bytearray()
         self._oldest = 0  # everything before it is resolved
         self.resolved = 0
+        self.errors = 0  # of them, dead letters of envelopes that nothing is wrong with
         self.last_new_ns = 0
         self.latency_ns_max = 0
 
@@ -38,6 +39,7 @@ class Ages:
             return
         self._done[k] = 1
         self.resolved += 1
+        self.errors += dead_letter and not self._kinds[k]
         self.last_new_ns = seen_ns
         self.latency_ns_max = max(self.latency_ns_max, seen_ns - int(self._due_ns[k]))
 

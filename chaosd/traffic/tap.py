@@ -186,6 +186,7 @@ class Tap:
             "output": self._counts[Role.OUTPUT],
             "dlq": self._counts[Role.DLQ],
             "resolved": self._ages.resolved,
+            "unplanned_errors": int(self._ages.errors),
             "due_unresolved": self._ages.due_unresolved(now_ns),
             "age_ms": round(self._ages.oldest_ns(now_ns) / MS, 1),
             "last_new_ns": self._ages.last_new_ns,

@@ -116,6 +116,16 @@ def test_a_spoiled_envelope_is_resolved_by_its_dead_letter_alone() -> None:
     assert ages.resolved == 0
     ages.result(k % STREAMS, k // STREAMS, 2000, dead_letter=True)
     assert ages.resolved == 1
+    assert ages.errors == 0
+
+
+def test_a_dead_letter_of_a_good_envelope_is_an_error_that_nobody_planned() -> None:
+    ages = Ages(SEED, STREAMS)
+    ages.add(_segment())
+    ages.result(0, 0, 1450, dead_letter=True)
+    ages.result(1, 0, 1450, dead_letter=False)
+    ages.result(0, 0, 1460, dead_letter=True)
+    assert (ages.resolved, ages.errors) == (2, 1)
 
 
 def test_origins_know_gaps_and_what_was_not_read_yet() -> None:
