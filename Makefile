@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JUNIT ?=
 JOBS ?= 3
+POINTS ?= 100
+SEED ?=
 PYTEST_ARGS ?=
 STACK ?= embedded
 INFRASTRUCTURE := test-infrastructure
@@ -18,7 +20,7 @@ COMPOSE := docker-compose.test-infrastructure.yml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help env stack demo test check format bench clean constraints \
+.PHONY: help env stack demo test check format bench chaos-self clean constraints \
   test-infrastructure-start test-infrastructure-stop
 
 help:
@@ -29,6 +31,7 @@ help:
 	@echo "make test     the whole suite, on the real parts"
 	@echo "make format   put the sources into form"
 	@echo "make bench    the benchmarks"
+	@echo "make chaos-self POINTS=100   kill chaosd's own processes at random moments, and see everything healed"
 	@echo "make clean    remove what was built (runs and $(VENV) stay)"
 	@echo "make test-infrastructure-start, …-stop   a stack to work with by hand: Redis 6380, Kafka 19092, PostgreSQL 5433"
 
@@ -79,6 +82,10 @@ check: env
 format: env
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+# Kills chaosd's own processes at random moments of faults, many times: make chaos-self POINTS=100 SEED=1
+chaos-self: env stack
+	@$(BIN)/python tests/chaos_self.py --points $(POINTS) $(if $(SEED),--seed $(SEED))
 
 bench: env stack
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
