@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from chaosd.experiment.limits import Limits
     from chaosd.experiment.spec import Experiment
     from chaosd.experiment.timeline import Step
 
@@ -29,10 +30,11 @@ def plan(
 ) -> None:
     """Show what an experiment would do, and do nothing. Exit 0: it can be run, 2: it cannot."""
     from chaosd.catalogue import catalogue
+    from chaosd.conductor import operator
     from chaosd.experiment.parse import load
     from chaosd.target.launch import names
 
-    experiment = load(name, catalogue().forms, profile=profile, targets=names())
+    experiment = load(name, catalogue().forms, profile=profile, targets=names(), limits=operator.read().limits)
     if as_json:
         planned = {
             "envelopes": _envelopes(experiment),
@@ -67,6 +69,7 @@ def _lines(experiment: Experiment) -> Iterator[str]:
     if experiment.known is not None:
         classes = ", ".join(experiment.known.classes)
         yield _row("known", f"{experiment.known.verdict} with {classes}: {experiment.known.why}")
+    yield _row("limits", _limits(experiment.limits))
     yield from (_row("abort when" if n == 0 else "", text) for n, text in enumerate(experiment.abort_when.lines()))
     yield from (_row("headroom", text) for text in _headroom(experiment))
     yield from (_row("note", text) for text in experiment.notes)
@@ -140,6 +143,17 @@ def _expect(experiment: Experiment) -> Iterator[str]:
     asked = {name: word for name, word in asdict(expect.resources).items() if word not in ("not_judged", None)}
     if asked:
         yield ", ".join(f"{what}: {word}" for what, word in asked.items())
+
+
+def _limits(limits: Limits) -> str:
+    from chaosd.kernel.units import format_duration
+
+    told = {
+        "faults_at_once": f"{limits.faults_at_once} faults at once",
+        "fault_lasts_ns": f"{format_duration(limits.fault_lasts_ns)} each",
+        "brokers": f"{100 * limits.brokers:g}% of the brokers",
+    }
+    return "at most " + ", ".join(f"{text} ({limits.who(name)})" for name, text in told.items())
 
 
 def _headroom(experiment: Experiment) -> Iterator[str]:

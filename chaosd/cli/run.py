@@ -116,6 +116,7 @@ def _carry_out(
 
 def _load(names: Sequence[str], profile: str, stack: str, target: str | None) -> list[tuple[str, Experiment]]:
     """Read every experiment before anything starts: a mistake in the last one must not cost the run of the first."""
+    from chaosd.conductor import operator
     from chaosd.experiment.parse import expand, load
     from chaosd.faults.table import forms
     from chaosd.kernel.errors import UsageError, nearest
@@ -132,7 +133,8 @@ def _load(names: Sequence[str], profile: str, stack: str, target: str | None) ->
     if target is not None:
         checked(target)
     known = forms()
-    return [(name, load(name, known, profile=profile)) for given in names for name in expand(given)]
+    limits = operator.read().limits
+    return [(name, load(name, known, profile=profile, limits=limits)) for given in names for name in expand(given)]
 
 
 def _summarise(names: Sequence[str], ended: Sequence[Ended], out: TextIO) -> None:

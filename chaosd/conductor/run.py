@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import chaosd
-from chaosd.conductor import phases
+from chaosd.conductor import operator, phases
 from chaosd.conductor.abort import guarding
 from chaosd.conductor.baselines import Baselines
 from chaosd.conductor.bench import acquire
@@ -94,7 +94,7 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
 
 def _experiment(request: RunRequest) -> Experiment:
     """The experiment of a request, on another target where it asks for one. Raises UsageError."""
-    experiment = load(request.experiment, forms(), profile=request.profile)
+    experiment = load(request.experiment, forms(), profile=request.profile, limits=operator.read().limits)
     if request.target is None:
         return experiment
     # What is known of the experiment's own target says nothing about another.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from chaosd.conductor import operator
 from chaosd.conductor.client import RunRequest
 from chaosd.experiment import document
 from chaosd.experiment.problems import one_error, validate
@@ -69,7 +70,7 @@ def _wanted(request: RunRequest) -> Wanted:
     found = places(section, request.stack_file)
     if found is COMPOSE:
         return Wanted(EXTERNAL, found.capabilities)
-    refuse_strangers(request.stack_file, section, request.allow_hosts)
+    refuse_strangers(request.stack_file, section, (*request.allow_hosts, *operator.read().allow_hosts))
     return Wanted(EXTERNAL, found.capabilities, {SECTION: section.model_dump(mode="json")})
 
 
@@ -80,7 +81,7 @@ def refuse_strangers(file: str, section: StackSection, allowed: tuple[str, ...])
         if not is_loopback(host) and host not in allowed:
             raise UsageError(
                 f"{file}: {what} is on {host}, which is not this machine; chaosd would break it there",
-                remedy=f"if that is what you want: --allow-host {host}",
+                remedy=f"if that is what you want: --allow-host {host}, or allow_hosts in {operator.place()}",
             )
 
 

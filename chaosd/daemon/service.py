@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from chaosd.catalogue import catalogue
+from chaosd.conductor import operator
 from chaosd.conductor.kept import Kept
 from chaosd.daemon.config import Config
 from chaosd.daemon.http import healthz, metrics, runs, server
@@ -75,7 +76,7 @@ def _check(config: Config) -> None:
     """Read every experiment now: a mistake in one is told at the start, not at three in the morning."""
     forms = catalogue().forms
     for schedule in config.schedules:
-        load(schedule.experiment, forms, profile=config.profile)
+        load(schedule.experiment, forms, profile=config.profile, limits=operator.read().limits)
 
 
 async def _heal_first(figures: Metrics, logger: Logger) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaosd.experiment import document
 from chaosd.experiment.document import Document, Place
+from chaosd.experiment.limits import DEFAULT, Limits, excesses
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.profiles import resolve_phases
 from chaosd.experiment.spec import PROFILES, Experiment, FaultForm
@@ -27,9 +28,16 @@ _STARTS = ("restart", "kill")
 
 
 def load(
-    given: str, catalogue: Mapping[str, FaultForm], *, profile: str = "standard", targets: Collection[str] = ()
+    given: str,
+    catalogue: Mapping[str, FaultForm],
+    *,
+    profile: str = "standard",
+    targets: Collection[str] = (),
+    limits: Limits = DEFAULT,
 ) -> Experiment:
     """Read an experiment by path or by the name of a bundled one. `targets`: the names there are; empty: any will do.
+
+    `limits` are the operator's; the experiment may tighten them.
 
     Raises UsageError when there is none, SourceError (one line per problem) when the file is not as it must be.
     """
@@ -38,7 +46,7 @@ def load(
         remedy = f"did you mean {near!r}?" if near else f"one of: {', '.join(PROFILES)}"
         raise UsageError(f"there is no profile {profile!r}", remedy=remedy)
     path = find(given)
-    return resolve(document.read(path), catalogue, name=name_of(path), profile=profile, targets=targets)
+    return resolve(document.read(path), catalogue, name=name_of(path), profile=profile, targets=targets, limits=limits)
 
 
 def resolve(
@@ -48,13 +56,15 @@ def resolve(
     name: str,
     profile: str = "standard",
     targets: Collection[str] = (),
+    limits: Limits = DEFAULT,
 ) -> Experiment:
     """Make an experiment of a document. Raises SourceError with all its problems."""
     problems: list[SourceError] = []
     form = validate(source, ExperimentForm, source.plain, (), problems)
     # Of a file that is not as it must be, nobody knows how many of a thing there are: any number will do.
     brokers, replicas = (form.stack.kafka.brokers, form.replicas) if form else (BROKERS_MAX, REPLICAS_MAX)
-    steps = _Timeline(source, catalogue, problems, brokers, replicas).read()
+    limits = limits.tightened(form.limits) if form else limits
+    steps = _Timeline(source, catalogue, problems, brokers, replicas, limits).read()
     if form is not None and targets and form.target not in targets:
         problems.append(source.unknown("there is no such target", ("target",), form.target, targets))
     if form is None or problems:
@@ -77,6 +87,7 @@ def resolve(
         brokers=brokers,
         replicas=replicas,
         abort_when=form.abort_when.resolve(),
+        limits=limits,
     )
 
 
@@ -141,6 +152,7 @@ class _Timeline:
     problems: list[SourceError]
     brokers: int = 1
     replicas: int = 1
+    limits: Limits = DEFAULT
     places: list[int] = field(default_factory=list)
 
     def read(self) -> tuple[Step, ...]:
@@ -157,6 +169,11 @@ class _Timeline:
         for clash in clashes(steps):
             place = ("timeline", self.places[clash.index])
             self.problems.append(self.source.error(clash.problem, place, expected=clash.expected))
+        for excess in excesses(steps, self.limits, self.brokers):
+            place = ("timeline", self.places[excess.index])
+            error = self.source.error(excess.problem, place, expected=excess.expected)
+            error.remedy = excess.remedy
+            self.problems.append(error)
         steps.sort(key=lambda step: step.at_ns)
         return tuple(replace(step, id=f"{n}-{step.fault}-{names.plain(step.on)}") for n, step in enumerate(steps, 1))
 

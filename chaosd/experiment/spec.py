@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from chaosd.experiment.guards import NO_GUARDS, Guards
+from chaosd.experiment.limits import DEFAULT, Limits
 from chaosd.experiment.timeline import Step, lasts_ns
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
@@ -186,6 +187,7 @@ class Experiment:
     brokers: int = 1
     replicas: int = 1
     abort_when: Guards = NO_GUARDS
+    limits: Limits = DEFAULT
 
     @property
     def observe_ns(self) -> int:
@@ -229,4 +231,5 @@ class Experiment:
             "known": self.known.to_json() if self.known else None,
             "notes": list(self.notes),
             "abort_when": self.abort_when.to_json(),
+            "limits": self.limits.to_json(),
         }

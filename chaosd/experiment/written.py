@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from chaosd.envelope.poison import KINDS
 from chaosd.experiment.guards import GuardsForm
+from chaosd.experiment.limits import LimitsForm
 from chaosd.experiment.spec import Expect, Known, Recovery, Resources, Traffic
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_hz, parse_share
@@ -249,4 +250,5 @@ class ExperimentForm(Form):
     timeline: tuple[StepForm, ...] = Field(description="The faults; an empty list is a control without any.")
     expect: ExpectForm = Field(default_factory=ExpectForm)
     known: KnownForm | None = None
+    limits: LimitsForm = Field(default_factory=LimitsForm, description="Tighter limits than the operator's.")
     abort_when: GuardsForm = Field(default_factory=GuardsForm, description="What ends the run before its time.")

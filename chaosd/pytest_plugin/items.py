@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ExceptionInfo, TerminalRepr
 
+from chaosd.conductor import operator
 from chaosd.experiment.parse import load
 from chaosd.faults.table import forms
 from chaosd.kernel.bundled import bundled
@@ -40,7 +41,7 @@ class ChaosFile(pytest.File):
         """Read the experiment, so that a mistake in it is told before anything is broken."""
         profile = str(self.config.getoption("--chaos-profile"))
         try:
-            experiment = load(str(self.path), forms(), profile=profile)
+            experiment = load(str(self.path), forms(), profile=profile, limits=operator.read().limits)
         except ChaosdError as error:
             raise self.CollectError(str(error)) from None
         yield ChaosExperiment.from_parent(self, name=experiment.name)
