@@ -96,6 +96,7 @@ PROCESS = [
     ("kill", (*PARTS, "target"), 0.5),
     ("kill", ("toxiproxy",), 0.0),
     ("pause", (*PARTS, "target"), 1.2),
+    ("pause", ("toxiproxy",), 1.5),
 ]
 
 
