@@ -35,6 +35,7 @@ COMMANDS = (
     Command("list", "chaosd.cli.list", "list the experiments there are"),
     Command("faults", "chaosd.cli.faults", "list what can be broken, with parameters and proofs"),
     Command("preflight", "chaosd.cli.preflight", "find what would kill a pipeline at run time, without running it"),
+    Command("doctor", "chaosd.cli.doctor", "measure whether this machine and its stack are fit for a run"),
     Command("verify", "chaosd.cli.verify", "judge a run again from its journal"),
     Command("report", "chaosd.cli.report", "write the report of a run in another format"),
     Command("stack", "chaosd.cli.stack", "install, start, look at and stop the real parts"),

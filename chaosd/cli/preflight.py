@@ -51,6 +51,8 @@ def check(
         str, typer.Option("--compatibility", help="With snapshots: backward, forward or full.")
     ] = "backward",
     replay: Annotated[bool, typer.Option(help="With snapshots: replay generated events, in a process.")] = True,
+    cache: Annotated[bool, typer.Option(help="Take the report from the cache when no file changed.")] = True,
+    infra: Annotated[bool, typer.Option("--infra", help="Measure the infrastructure too, as `chaosd doctor`.")] = False,
 ) -> int:
     """Find contract, schema, Redis, serialization and evolution errors before any traffic.
 
@@ -58,6 +60,7 @@ def check(
     """
     from chaosd.kernel.errors import Exit, UsageError
     from chaosd.preflight import check as checking
+    from chaosd.preflight.cache import checked
     from chaosd.preflight.evolution.findings import DIRECTIONS
     from chaosd.preflight.output.table import FORMATS
 
@@ -66,7 +69,9 @@ def check(
     if (prune or write_baseline) and baseline is None:
         raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
     evolution = checking.Evolution(snapshots, compatibility, replay) if snapshots.is_dir() else None
-    report = checking.run(path, rules=rule, evolution=evolution)
+    report = (checked if cache else checking.run)(path, rule, evolution)
+    if infra:
+        report = _with_infrastructure(report)
     if baseline is not None:
         report = _against(report, baseline, write=write_baseline, prune=prune)
     text = FORMATS[format_](report)
@@ -91,6 +96,45 @@ def snapshot(path: Source, snapshots: Snapshots = _SNAPSHOTS) -> int:
     what = f"{len(found.models)} models and {len(found.enums)} enums"
     typer.echo(f"{what}: nothing changed since the last snapshot" if file is None else f"{file}: {what}")
     return 0
+
+
+@app.command()
+def probe(
+    factories: Annotated[
+        list[str],
+        typer.Argument(metavar="MODULE:NAME…", help="What makes or is a Redis client. It is RUN, in a process."),
+    ],
+    expect: Annotated[str, typer.Option("--expect", help="text or bytes; otherwise the mode is only told.")] = "",
+    python: Annotated[str, typer.Option("--python", help="The interpreter that the pipeline runs with.")] = "",
+    folder: Annotated[Path, typer.Option("--folder", help="Where its modules are imported from.")] = Path(),
+) -> int:
+    """Build the Redis clients of a pipeline in a process of their own, and tell their decode mode.
+
+    This runs code of the pipeline, unlike everything else here. Exit 0: told, or as expected, 1: other mode, 2: error.
+    """
+    from chaosd.kernel.errors import Exit
+    from chaosd.preflight.probe import MODES, decode_mode
+
+    if expect:
+        _known("mode", expect, MODES)
+    wrong = 0
+    for factory in factories:
+        mode = decode_mode(factory, folder, python)
+        wrong += bool(expect) and mode != expect
+        typer.echo(f"{factory}: {mode} (decode_responses is {'on' if mode == 'text' else 'off'})")
+    return int(Exit.FAIL if wrong else Exit.PASS)
+
+
+def _with_infrastructure(report: Report) -> Report:
+    from dataclasses import replace
+
+    from chaosd.cli.doctor import measure, table
+
+    found = measure("")
+    for line in table(found):
+        typer.echo(line, err=True)
+    failed = tuple(check.finding() for check in found if not check.passed)
+    return replace(report, findings=(*report.findings, *failed))
 
 
 def _known(what: str, given: str, known: Any) -> None:

@@ -82,7 +82,7 @@ def up(
     )
     if brokers not in (1, CLUSTER):
         raise UsageError(f"there is no stack with {brokers} brokers", remedy=f"--brokers 1, or --brokers {CLUSTER}")
-    _run(_up(_folder(name), ports if ports != Ports() else None, brokers))
+    cancellable(_up(_folder(name), ports if ports != Ports() else None, brokers))
 
 
 async def _up(folder: Path, ports: Ports | None, brokers: int) -> None:
@@ -108,7 +108,7 @@ async def _up(folder: Path, ports: Ports | None, brokers: int) -> None:
         console.print(f"{folder.name} was up{'; started again: ' + ', '.join(down) if down else ''}", highlight=False)
     else:
         with _progress(console) as on_progress:
-            async with _guarded(folder, brokers):
+            async with guarded(folder, brokers):
                 stack = (await Testbed.up(folder, on_progress, ports=ports)).stack
     stack.close()
     _print_endpoints(stack)
@@ -141,7 +141,7 @@ def down(
             )
         own = not _of_others(folder)
         with take(folder.name):
-            _run(tear_down(folder))
+            cancellable(tear_down(folder))
         if own:
             Leases().close_all_on(folder)
         print(f"{folder.name} is down")
@@ -174,7 +174,7 @@ def status(
     rows = {}
     for folder in _testbeds():
         try:
-            rows[folder.name] = _run(_status(Stack.open(folder)))
+            rows[folder.name] = cancellable(_status(Stack.open(folder)))
         except StackError as error:
             console.print(f"{folder.name}: {error.message}", highlight=False)
     if as_json:
@@ -290,25 +290,25 @@ def _print_endpoints(stack: Stack) -> None:
         print(f"{name:<10} {one:<56} {other}".rstrip())
 
 
-def _run(work: Coroutine[object, object, T]) -> T:
+def cancellable(work: Coroutine[object, object, T]) -> T:
     """Run a coroutine so that SIGTERM cancels it as Ctrl-C does: what it started is ended before this process is."""
     import asyncio
     import signal
 
-    async def cancellable() -> T:
+    async def watched() -> T:
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 
     try:
-        return asyncio.run(cancellable())
+        return asyncio.run(watched())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
 @contextlib.asynccontextmanager
-async def _guarded(folder: Path, brokers: int) -> AsyncIterator[None]:
+async def guarded(folder: Path, brokers: int) -> AsyncIterator[None]:
     """While a stack starts its testbed is ours: Ctrl-C ends what was started, after SIGKILL a watchdog does.
 
     Once it is up nobody owns it: it stays until `chaosd stack down`.

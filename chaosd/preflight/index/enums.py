@@ -27,6 +27,13 @@ class Members:
 
 def members(project: Project, key: str) -> Members | None:
     """The members of an enum; None when there may be others (`_missing_`, a base that is not known)."""
+    if ("members", key) not in project.notes:
+        project.notes["members", key] = _members(project, key)
+    found = project.notes["members", key]
+    return found if isinstance(found, Members) else None
+
+
+def _members(project: Project, key: str) -> Members | None:
     chain, outside = project.lineage(key)
     names: list[str] = []
     values: list[object] = []

@@ -72,6 +72,13 @@ class Record:
 
 def record(project: Project, key: str) -> Record | None:
     """The fields of a project class; None when it is no record, or when its constructor is not the generated one."""
+    if ("record", key) not in project.notes:
+        project.notes["record", key] = _record(project, key)
+    found = project.notes["record", key]
+    return found if isinstance(found, Record) else None
+
+
+def _record(project: Project, key: str) -> Record | None:
     chain, outside = project.lineage(key)
     kinds = {_kind(project, info) for info in chain} - {None}
     kinds |= {_BASES[base] for base in outside if base in _BASES}

@@ -42,6 +42,9 @@ class Project:
     _files: dict[str, Path | None] = field(default_factory=dict)
     _packages: dict[str, bool] = field(default_factory=dict)
     _found: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    _resolved: dict[tuple[str, str], Resolved | None] = field(default_factory=dict)
+    _followed: dict[tuple[str, str], Resolved | None] = field(default_factory=dict)
+    notes: dict[object, object] = field(default_factory=dict)  # what was worked out once: records, annotations
 
     def find_module(self, importer: str, name: str) -> str | None:
         """The project's module that `import name` means inside the module `importer`, None for a library."""
@@ -86,9 +89,11 @@ class Project:
 
     def resolve(self, importer: str, path: str) -> Resolved | None:
         """Follow a dotted name as the module `importer` would; None when it is not certain what it means."""
-        head, _, rest = path.partition(".")
-        found = self._global(importer, head, 0)
-        return self._inside(importer, found, rest, 0)
+        if (importer, path) not in self._resolved:
+            head, _, rest = path.partition(".")
+            found = self._global(importer, head, 0)
+            self._resolved[importer, path] = self._inside(importer, found, rest, 0)
+        return self._resolved[importer, path]
 
     def member(self, importer: str, module: str, name: str) -> Resolved | None:
         """What `name` is in the module `module`."""
@@ -96,7 +101,9 @@ class Project:
 
     def absolute(self, importer: str, path: str) -> Resolved | None:
         """Follow an absolute dotted path: the longest module in it, then the names inside."""
-        return self._absolute(importer, path, 0)
+        if (importer, path) not in self._followed:
+            self._followed[importer, path] = self._absolute(importer, path, 0)
+        return self._followed[importer, path]
 
     def _global(self, module: str, name: str, depth: int) -> Resolved | None:
         declared = self.modules.get(module)

@@ -81,7 +81,7 @@ class Layout:
 
         Raises UsageError when there are none.
         """
-        found = [self.root] if self.root.is_file() else sorted(_walk(self.root))
+        found = [self.root] if self.root.is_file() else python_files(self.root)
         if not found:
             raise UsageError(f"no Python file under {self.root}", remedy="name the folder that holds the source")
         return found
@@ -97,6 +97,11 @@ class Layout:
         if parts and parts[-1] == "__init__":
             parts.pop()
         return ".".join(parts)
+
+
+def python_files(folder: Path) -> list[Path]:
+    """All Python files under a folder, sorted; symlinked folders are not entered, so that there are no loops."""
+    return sorted(_walk(folder))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chaosd.preflight.index.project import Project
 from chaosd.preflight.index.shape import Shapes
 from chaosd.preflight.infer.interpreter import run_module
-from chaosd.preflight.infer.world import Flows, Record, World
+from chaosd.preflight.infer.world import Flow, Flows, Key, Record, World
 
 ROUNDS_MAX = 4
 _RECURSION_LIMIT = 10_000  # long chains of calls and additions nest the syntax tree deeply
@@ -40,24 +40,41 @@ def analyse(project: Project) -> Analysis:
 
 def _analyse(project: Project) -> Analysis:
     world = World(project, Shapes(project))
-    for _ in range(ROUNDS_MAX):
-        seen = _round(world)
-        settled = (seen.product, seen.tests, seen.escaped, seen.written) == (
-            world.known.product,
-            world.known.tests,
-            world.known.escaped,
-            world.known.written,
-        )
-        world.known = seen
-        if settled:
+    states = {name: _State() for name in sorted(project.modules)}
+    changed: set[Key] = set()
+    for number in range(ROUNDS_MAX):
+        world.seen = Flows()
+        for name, state in states.items():
+            if state.record is None or not state.reads.isdisjoint(changed):
+                _interpret(world, name, state, recording=number > 0)
+            else:
+                for flow in state.given:
+                    world.seen.add(*flow)
+        changed = world.seen.changed_since(world.known)
+        if not changed and number:
             break
-    world.record = Record()
-    _round(world)
-    return Analysis(project, world.shapes, world.known, world.record)
+        world.known = world.seen
+    record = Record()
+    for state in states.values():
+        if state.record is not None:
+            record.add(state.record)
+    return Analysis(project, world.shapes, world.known, record)
 
 
-def _round(world: World) -> Flows:
-    world.seen = Flows()
-    for name in sorted(world.project.modules):
-        run_module(world, world.project.modules[name])
-    return world.seen
+@dataclass(slots=True)
+class _State:
+    """Of one module, when it was interpreted last: what it asked for, what it let flow, and its record.
+
+    A module that asked for nothing that has changed would do the same again.
+    """
+
+    reads: set[Key] = field(default_factory=set)
+    given: list[Flow] = field(default_factory=list)
+    record: Record | None = None
+
+
+def _interpret(world: World, name: str, state: _State, *, recording: bool) -> None:
+    world.reads, world.given = set(), []
+    world.record = Record() if recording else None
+    run_module(world, world.project.modules[name])
+    state.reads, state.given, state.record = world.reads, world.given, world.record

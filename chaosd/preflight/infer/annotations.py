@@ -54,6 +54,13 @@ def promised(project: Project, module: str, node: ast.expr | None) -> Values | N
     """The values that an annotation written in `module` allows."""
     if node is None:
         return None
+    if (module, node) not in project.notes:
+        project.notes[module, node] = _promised(project, module, node)
+    found = project.notes[module, node]
+    return found if isinstance(found, Values) else None
+
+
+def _promised(project: Project, module: str, node: ast.expr) -> Values | None:
     if isinstance(node, ast.Constant):
         if node.value is None:
             return NOTHING

@@ -131,7 +131,7 @@ def result(world: World, function: FunctionInfo) -> Values:
     """What calling a function gives."""
     module = function.source.module
     kinds = {name.rpartition(".")[2] for name in function.decorators}
-    yields = world.known.get(("yields", function.key, "")) is not None
+    yields = world.look(("yields", function.key, "")) is not None
     said = promised(world.project, module, function.node.returns)
     if said is not None and not _vague(world, said):
         given = said if yields else world.returned(function)

@@ -252,7 +252,7 @@ def pass_to(world: World, function: FunctionInfo, arguments: Arguments, *, skip:
         if arguments.spread and name not in arguments.keywords:
             values = UNKNOWN
         if values is None:
-            values = world.known.get(("default", function.key, name)) or NOTHING
+            values = world.look(("default", function.key, name)) or NOTHING
             world.flow(("omitted", function.key, name), NOTHING, arguments.source, arguments.node, into=function.source)
         key = ("parameter", function.key, name)
         world.flow(key, values, arguments.source, arguments.node, into=function.source)

@@ -47,7 +47,7 @@ def _of(world: World, cls: str, site: Site, kinds: frozenset[str], depth: int) -
     for field in found.fields:
         said = promised(world.project, field.owner.source.module, field.annotation)
         if said is None:
-            said = world.known.get(("attribute", field.owner.key, field.name)) or UNKNOWN
+            said = world.look(("attribute", field.owner.key, field.name)) or UNKNOWN
         fields[field.name] = _told(world, said, site, kinds, depth)
     return written_dict(fields, site)
 

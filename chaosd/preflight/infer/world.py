@@ -11,6 +11,7 @@ from chaosd.preflight.index.shape import Shapes
 from chaosd.preflight.index.source import Source
 from chaosd.preflight.infer.values import NOTHING, UNKNOWN, Container, Site, Values, join, opened
 
+Flow = tuple["Key", Values, Site, bool]  # what flows, where to, from where, and whether a test lets it
 Key = tuple[str, str, str]  # (what, where, name): ("parameter", function, "client"), ("return", function, "")
 
 
@@ -30,8 +31,11 @@ class Flows:
         default_factory=dict
     )  # by the place of a dict: keys it gets later, "*" for any
 
-    def add(self, key: Key, values: Values, site: Site, *, test: bool) -> None:
+    def add(self, key: Key, values: Values, site: Site, test: bool) -> None:  # noqa: FBT001
         """Let `values` flow to `key`. Flows from tests count only where the product has none."""
+        if key[0] == "escaped":
+            self.escaped.add(key[1])
+            return
         if key[0] == "written":
             self.written.setdefault(key[1], set()).add(key[2])
             return
@@ -45,6 +49,15 @@ class Flows:
         """Whether the dict written out at `origin` gets `key` later (None: any key)."""
         keys = self.written.get(origin)
         return bool(keys) if key is None or not keys else key in keys or "*" in keys
+
+    def changed_since(self, before: Flows) -> set[Key]:
+        """The keys that hold something else than in the round before."""
+        keys = {("escaped", name, "") for name in self.escaped ^ before.escaped}
+        for now, then in ((self.product, before.product), (self.tests, before.tests)):
+            keys |= {key for key, values in now.items() if then.get(key) != values}
+            keys |= then.keys() - now.keys()
+        origins = self.written.keys() | before.written.keys()
+        return keys | {("written", o, "") for o in origins if self.written.get(o) != before.written.get(o)}
 
     def get(self, key: Key) -> Values | None:
         """What reaches `key`, None when nothing was seen to."""
@@ -75,6 +88,12 @@ class Record:
     values: dict[ast.AST, Values] = field(default_factory=dict)
     uses: dict[type[ast.AST], list[Use]] = field(default_factory=dict)
 
+    def add(self, other: Record) -> None:
+        """Take in the record of another module."""
+        self.values.update(other.values)
+        for kind, uses in other.uses.items():
+            self.uses.setdefault(kind, []).extend(uses)
+
     def of(self, node: ast.AST) -> Values:
         """The value of an expression; UNKNOWN when it was never reached."""
         return self.values.get(node, UNKNOWN)
@@ -99,21 +118,29 @@ RECORDED = (
 
 @dataclass(slots=True)
 class World:
-    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the last."""
+    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the last.
+
+    `reads` and `given` are what the module that is being interpreted asked for, and what it let flow.
+    """
 
     project: Project
     shapes: Shapes
     known: Flows = field(default_factory=Flows)
     seen: Flows = field(default_factory=Flows)
     record: Record | None = None
+    reads: set[Key] = field(default_factory=set)
+    given: list[Flow] = field(default_factory=list)
 
     def flow(self, key: Key, values: Values, source: Source, node: ast.AST, *, into: Source | None = None) -> None:
         """Let `values` flow to `key` from `node`; a test feeding the product is told apart."""
         site = Site(source.path, getattr(node, "lineno", 1))
-        self.seen.add(key, values, site, test=source.is_test and not (into is not None and into.is_test))
+        flow = (key, values, site, source.is_test and not (into is not None and into.is_test))
+        self.given.append(flow)
+        self.seen.add(*flow)
 
     def escape(self, key: str) -> None:
         """A function or class is handed around: others may call it with anything."""
+        self.given.append((("escaped", key, ""), NOTHING, Site("", 0), False))
         self.seen.escaped.add(key)
 
     def write(self, values: Values, key: str | None, source: Source, node: ast.AST) -> None:
@@ -125,19 +152,27 @@ class World:
 
     def written(self, atom: Container, key: str | None = None) -> bool:
         """Whether a dict that was written out may hold something else under a key (None: under any) by now."""
-        return any(self.known.changed(str(origin), key) for origin in atom.origins)
+        origins = [str(origin) for origin in atom.origins]
+        self.reads.update(("written", origin, "") for origin in origins)
+        return any(self.known.changed(origin, key) for origin in origins)
+
+    def look(self, key: Key) -> Values | None:
+        """What the round before saw reach `key`. All reading goes through here: it decides who is interpreted again."""
+        self.reads.add(key)
+        return self.known.get(key)
 
     def global_(self, module: str, name: str) -> Values:
         """A module-level variable."""
-        found = self.known.get(("global", module, name))
+        found = self.look(("global", module, name))
         return UNKNOWN if found is None else found
 
     def fed(self, function: FunctionInfo, name: str) -> Values | None:
         """What call sites pass for a parameter, None when there are none."""
-        found = self.known.get(("parameter", function.key, name))
+        found = self.look(("parameter", function.key, name))
         return opened(found) if found is not None and self._called_by_others(function) else found
 
     def _called_by_others(self, function: FunctionInfo) -> bool:
+        self.reads.update((("escaped", function.key, ""), ("escaped", function.cls or "", "")))
         if function.key in self.known.escaped or (function.name == "__init__" and function.cls in self.known.escaped):
             return True
         if function.cls is None or function.name == "__init__":
@@ -147,7 +182,7 @@ class World:
 
     def stored(self, classes: list[ClassInfo], name: str) -> Values | None:
         """What any of the classes stores under an attribute, None when none does."""
-        found = [self.known.get(("attribute", info.key, name)) for info in classes]
+        found = [self.look(("attribute", info.key, name)) for info in classes]
         known = [values for values in found if values is not None]
         return join(*known) if known else None
 
@@ -162,5 +197,5 @@ class World:
 
     def returned(self, function: FunctionInfo, *, what: str = "return") -> Values:
         """What a function was seen to return (or yield)."""
-        found = self.known.get((what, function.key, ""))
+        found = self.look((what, function.key, ""))
         return UNKNOWN if found is None else found

@@ -67,8 +67,10 @@ def _kept(analysis: Analysis) -> dict[tuple[str, str], Site]:
         init = info.methods.get("__init__")
         if init is None or analysis.shapes.of(key).surprises:
             continue
-        asked = _asked_in_class(analysis, info)
         optional = _optional(init)
+        if not optional:
+            continue
+        asked = _asked_in_class(analysis, info)
         for statement in init.node.body:
             name = _plainly_kept(statement, optional)
             if name is None or f"self.{name[0]}" in asked or _stored_again(analysis, info, name[0]):

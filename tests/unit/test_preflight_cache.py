@@ -1,0 +1,115 @@
+"""The cache answers only what nothing has changed about; and bad input ends in findings or clear errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaosd.cli.app import run as chaosd_command
+from chaosd.preflight import cache
+from chaosd.preflight.check import run
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "shop" / "orders").mkdir(parents=True)
+    for name in ("shop", "shop/orders"):
+        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "shop" / "metrics.py").write_text("class Metrics:\n    def add(self): ...\n", encoding="utf-8")
+    (tmp_path / "shop" / "orders" / "handler.py").write_text(
+        "from shop.metrics import Metrics\n\nMetrics().add()\n", encoding="utf-8"
+    )
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def analysed(monkeypatch):
+    """How often something was really analysed."""
+    calls = []
+    monkeypatch.setattr(cache, "run", lambda *args: calls.append(args) or run(*args))
+    return calls
+
+
+def test_nothing_changed_is_answered_from_the_cache(project, analysed):
+    first, second = cache.checked(project), cache.checked(project)
+    assert first == second
+    assert len(analysed) == 1
+
+
+def test_change_of_a_file_that_is_only_imported_counts(project, analysed):
+    assert cache.checked(project / "orders").clean
+    (project / "metrics.py").write_text("class Metrics: ...\n", encoding="utf-8")
+    (finding,) = cache.checked(project / "orders").findings
+    assert (finding.rule, finding.line) == ("missing-method", 3)
+    assert cache.checked(project / "orders").findings == (finding,)
+    assert len(analysed) == 2
+
+
+def test_new_file_and_other_rules_count(project, analysed):
+    cache.checked(project)
+    cache.checked(project, ["not-json"])
+    (project / "more.py").write_text("x = 1\n", encoding="utf-8")
+    assert cache.checked(project).files == 5
+    assert len(analysed) == 3
+
+
+def test_damaged_cache_is_as_good_as_none(project, tmp_path):
+    before = cache.checked(project)
+    for file in (tmp_path / "cache" / "preflight").iterdir():
+        file.write_text("{", encoding="utf-8")
+    assert cache.checked(project) == before
+
+
+def test_cache_that_cannot_be_written_is_no_error(project, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHAOSD_CACHE", str(tmp_path / "file"))
+    assert cache.checked(project).clean
+
+
+def test_symlink_loop_is_not_followed(project):
+    (project / "again").symlink_to(project, target_is_directory=True)
+    (project / "itself.py").symlink_to("itself.py")
+    report = run(project)
+    assert [(f.path, f.rule) for f in report.findings] == [("itself.py", "syntax-error")]
+    assert not report.clean
+
+
+def test_import_cycle_is_followed_once(tmp_path):
+    (tmp_path / "a.py").write_text("from b import B\n\nclass A(B): ...\n", encoding="utf-8")
+    (tmp_path / "b.py").write_text("from a import A\n\nclass B(A): ...\n\nB().run()\n", encoding="utf-8")
+    run(tmp_path)
+
+
+def test_package_split_over_two_roots_is_read_as_one(tmp_path):
+    for side, text in (
+        ("one", "class Metrics: ...\n"),
+        ("two", "from shop.metrics import Metrics\n\nMetrics().add()\n"),
+    ):
+        (tmp_path / side / "shop").mkdir(parents=True)
+        name = "metrics.py" if side == "one" else "handler.py"
+        (tmp_path / side / "shop" / name).write_text(text, encoding="utf-8")
+    report = run(tmp_path)
+    assert report.files == 2
+    assert {f.rule for f in report.findings} <= {"missing-method"}
+
+
+def test_large_generated_module_is_read(tmp_path):
+    row = "    'key_{0}': ('text {0}', {0}, [1, 2, 3]),\n"
+    text = "TABLE = {\n" + "".join(map(row.format, range(20_000))) + "}\n\nTABLE.missing()\n"
+    (tmp_path / "generated.py").write_text(text, encoding="utf-8")
+    assert run(tmp_path).files == 1
+
+
+def test_deeply_nested_expression_is_a_finding_or_fine_and_no_traceback(tmp_path, capsys):
+    (tmp_path / "deep.py").write_text(
+        "x = " + "(" * 150 + "1" + ")" * 150 + "\ny = " + "+".join(["1"] * 5000) + "\n", encoding="utf-8"
+    )
+    assert chaosd_command(["preflight", str(tmp_path), "--no-cache"]) in {0, 1}
+    assert "unexpected" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["absent", "."])
+def test_nothing_to_read_is_told_with_the_remedy(tmp_path, monkeypatch, capsys, path):
+    monkeypatch.chdir(tmp_path)
+    assert chaosd_command(["preflight", path]) == 2
+    assert "remedy" in capsys.readouterr().err
