@@ -16,6 +16,7 @@ from chaosd.journal.model import History, Partition
 from chaosd.kernel.verdict import Verdict
 from chaosd.verification.case import Case
 from chaosd.verification.ground import Planting
+from chaosd.verification.hold import hold
 from chaosd.verification.plant import CLASSES, Planter
 from chaosd.verification.verifier import Verifier
 
@@ -35,7 +36,9 @@ class Certificate:
 
 def certify(case: Case, history: History, verifiers: Sequence[Verifier]) -> Certificate:
     """Plant, judge the copy, and count what was noticed. The journal's hash is the seed."""
-    planter = Planter(case, np.random.default_rng(_seed(case.run.hash)))
+    rng = np.random.default_rng(_seed(case.run.hash))
+    case, held = hold(case, rng) or (case, None)
+    planter = Planter(case, rng, held)
     shares = tuple(planter.plant(partition) for partition in history.partitions())
     plantings = planter.plantings
     open_case = case.unlimited()

@@ -82,7 +82,7 @@ class Ground:
         twice = (plain & (rows["live_output"] > 0) & (rows["fresh_output"] > 0)) | (
             poison & (rows["live_dlq"] > 0) & (rows["fresh_dlq"] > 0)
         )
-        proved = drained(self.case, rows) & ~voided(self.case, rows) & (rows["in_offset"] >= 0)
+        proved = drained(self.case, rows) & ~voided(self.case, rows, if_lost=True) & (rows["in_offset"] >= 0)
         fixed = self.case.phase_mask(rows, "baseline", "fence")
         return np.asarray(owed(rows) & twice & proved & ~fixed & (rows["acked_ns"] >= 0))
 

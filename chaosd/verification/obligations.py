@@ -38,8 +38,13 @@ def sent_ns(envelopes: np.ndarray) -> np.ndarray:
     return np.where(envelopes["sent_ns"] >= 0, envelopes["sent_ns"], envelopes["due_ns"])
 
 
-def voided(case: Case, envelopes: np.ndarray) -> np.ndarray:
-    """Which envelopes were under way while a fault was in force that takes the obligation away."""
+def voided(case: Case, envelopes: np.ndarray, *, if_lost: bool = False) -> np.ndarray:
+    """Which envelopes were under way while a fault was in force that takes the obligation away.
+
+    Under way until its result; one that has none until the group committed past it, and the recovery limit longer, for
+    what works on may sit in a store. What was lost before that was lost without the fault. `if_lost` asks it of each
+    as if its result had not come.
+    """
     spans = np.array(
         [
             (injection.call_ns, injection.clear_high_ns if injection.clear_high_ns >= 0 else NEVER_NS)
@@ -48,7 +53,12 @@ def voided(case: Case, envelopes: np.ndarray) -> np.ndarray:
         ],
         np.int64,
     ).reshape(-1, 2)
-    return overlaps(sent_ns(envelopes), result_ns(envelopes), spans)
+    if not len(spans):
+        return np.zeros(len(envelopes), bool)
+    until = committed_ns(case, envelopes) + case.run.limit_ns
+    if not if_lost:
+        until = np.minimum(until, result_ns(envelopes))
+    return overlaps(sent_ns(envelopes), until, spans)
 
 
 def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:

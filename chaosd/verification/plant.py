@@ -1,7 +1,7 @@
 """Plants anomalies in a copy of a run's rows, each at a place where its class applies by definition.
 
-One function a class; a class whose place does not exist in this history is left out. STUCK and UNSEEN need a history
-that is not drained and so have no place in one that would PASS.
+One function a class; a class whose place does not exist in this history is left out. STUCK and UNSEEN need a partition
+that is not drained: one is held still for them (verification/hold.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from chaosd.kernel.clock import SECOND
 from chaosd.verification.case import Case, overlaps
 from chaosd.verification.episodes import Episode, episodes
 from chaosd.verification.ground import PER_CLASS, Ground, Planting
+from chaosd.verification.hold import Held
 from chaosd.verification.latency import stalled_ns
-from chaosd.verification.obligations import in_flight_during_faults, sent_ns
+from chaosd.verification.obligations import in_flight_during_faults, owed, sent_ns, voided
 
 _PHANTOM_SEQ = (1 << 32) - 1
 
@@ -25,8 +26,10 @@ _PHANTOM_SEQ = (1 << 32) - 1
 class Planter:
     """Plants over all shares of a history, in the order they come. `plantings` is what must be noticed."""
 
-    def __init__(self, case: Case, rng: np.random.Generator) -> None:
+    def __init__(self, case: Case, rng: np.random.Generator, held: Held | None = None) -> None:
+        """`case` is that of the copy, in which the partition of `held` is not drained."""
         self._ground = Ground(case, rng)
+        self._held = held
         # A quarter of the limit is the highest threshold of a run that would PASS.
         self._episodes = list(episodes(case.run, case.run.limit_ns // 4))
 
@@ -38,6 +41,8 @@ class Planter:
     def plant(self, partition: Partition) -> Partition:
         """A copy of the share with its plants; the original is not changed."""
         self._ground.till(partition)
+        if self._held is not None:
+            self._held.plant(self._ground)
         self._episodes = [episode for episode in self._episodes if not _slow(self._ground, episode)]
         for name, plant in _PLANTS.items():
             plant(self._ground, name)
@@ -136,12 +141,28 @@ def _reordered(ground: Ground, name: str) -> None:
         ground.note(name, pair[:1])
 
 
-def _deviates(role_sites: Callable[[Ground], np.ndarray], deviation: Deviation) -> Callable[[Ground, str], None]:
+def _deviates(role_sites: Callable[[Ground], np.ndarray], *deviations: Deviation) -> Callable[[Ground, str], None]:
+    """Every way in which a record can deviate takes its turn."""
+
     def plant(ground: Ground, name: str) -> None:
-        chosen = ground.choose(role_sites(ground), name)
-        ground.share.sightings["deviation"][ground.results(chosen)] |= np.uint32(deviation)
+        for turn, row in enumerate(ground.choose(role_sites(ground), name)):
+            at = ground.results(np.array([row]))
+            ground.share.sightings["deviation"][at] |= np.uint32(deviations[turn % len(deviations)])
 
     return plant
+
+
+def _voided(ground: Ground, name: str) -> None:
+    """Where a fault takes the obligation away, a missing result is VOIDED and not LOST."""
+    case, rows = ground.case, ground.share.rows
+    sites = (
+        _plain(ground) & owed(rows) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0) & voided(case, rows, if_lost=True)
+    )
+    candidates = np.flatnonzero(sites & ~ground.share.free & case.phase_mask(rows, "faults", "tail"))
+    most = min(PER_CLASS - ground.count[name], len(candidates))
+    chosen = np.sort(ground.rng.choice(candidates, most, replace=False))
+    ground.note(name, chosen)
+    ground.clear(chosen)
 
 
 def _double_outcome(ground: Ground, name: str) -> None:
@@ -197,19 +218,35 @@ _NONE = np.zeros(0, np.int64)
 _PLANTS: dict[str, Callable[[Ground, str], None]] = {
     "REORDERED": _reordered,
     "LOST": _lost,
+    "VOIDED": _voided,
     "MISSING-ERROR": _missing_error,
-    "WRONG-ERROR": _deviates(_poison, Deviation.ERROR_TYPE),
+    "WRONG-ERROR": _deviates(
+        _poison,
+        Deviation.ERROR_TYPE,
+        Deviation.CORRELATION,
+        Deviation.CAUSATION,
+        Deviation.COORDINATES,
+        Deviation.PAYLOAD,
+        Deviation.TYPE,
+    ),
     "VANISHED": _vanished,
     "RESURRECTED": _resurrected,
     "RECOVERED": _recovered,
     "DUP-ID": _dup_id,
     "DUP-OFFSET": _dup_offset,
     "DOUBLE-OUTCOME": _double_outcome,
-    "CORRUPT": _deviates(_plain, Deviation.FIELD),
-    "MISROUTED": _deviates(_plain, Deviation.TOPIC),
+    "CORRUPT": _deviates(
+        _plain,
+        Deviation.FIELD,
+        Deviation.TYPE,
+        Deviation.CORRELATION,
+        Deviation.CAUSATION,
+        Deviation.UNDECODABLE,
+    ),
+    "MISROUTED": _deviates(_plain, Deviation.TOPIC, Deviation.KEY),
     "UNEXPECTED-ERROR": _unexpected_error,
     "PHANTOM": _phantom,
     "FOREIGN": _foreign,
     "UNIDENTIFIED": _unidentified,
 }
-CLASSES = ("SLOW-RECOVERY", *_PLANTS)
+CLASSES = ("SLOW-RECOVERY", "STUCK", "UNSEEN", *_PLANTS)

@@ -105,12 +105,7 @@ def _still(case: Case, partition: int, life: np.ndarray, oldest_ns: int) -> list
 
 
 def _without_faults(case: Case, from_ns: int, until_ns: int) -> list[tuple[int, int]]:
-    sick = [(span.from_ns, span.until_ns) for span in case.run.unhealthy]
-    # What the tap did not look at may have moved: it reads and samples. What came in a short stall it saw right after:
-    # were these left out too, a busy machine, late by a moment many times a second, would show no standstill at all.
-    long = case.stalls[case.stalls[:, 1] - case.stalls[:, 0] > _SAMPLED_NS]
-    parts = (case.fault_spans(), np.array(sick, np.int64).reshape(-1, 2), long, _unsampled(case))
-    broken = merge_spans(np.concatenate(parts))
+    broken = merge_spans(np.concatenate((case.trouble_spans(), unobserved(case))))
     free: list[tuple[int, int]] = []
     for start, end in broken:
         if end > from_ns and start < until_ns:
@@ -120,11 +115,18 @@ def _without_faults(case: Case, from_ns: int, until_ns: int) -> list[tuple[int, 
     return [(start, end) for start, end in free if end - start > limit_ns(case)]
 
 
-def _unsampled(case: Case) -> np.ndarray:
-    """Spans between two samples of the group's commits that are longer than the samples' period explains."""
+def unobserved(case: Case) -> np.ndarray:
+    """Spans in which something may have moved unseen, for the tap reads and samples: its long stalls, and gaps between
+    samples of the commits that are longer than their period explains.
+
+    What came in a short stall it saw right after: were these left out too, a busy machine, late by a moment many times
+    a second, would show no standstill at all.
+    """
+    long = case.stalls[case.stalls[:, 1] - case.stalls[:, 0] > _SAMPLED_NS]
     times = np.unique(case.progress["t_ns"])
     gaps = np.flatnonzero(np.diff(times) > _SAMPLED_NS)
-    return np.stack([times[gaps], times[gaps + 1]], axis=1).astype(np.int64)
+    unsampled = np.stack([times[gaps], times[gaps + 1]], axis=1).astype(np.int64)
+    return np.concatenate((long, unsampled))
 
 
 def _distinct(partitions: np.ndarray) -> np.ndarray:

@@ -198,7 +198,9 @@ class Naive:
         return partition in run.drain and run.drain[partition].proved and partition not in kept_back
 
     def voided(self, life: Life) -> bool:
-        return _touches(life.start, life.resolved_at, self.troubles(voids=True))
+        """Under way, until its result or the limit after it was committed past, while such a fault was in force."""
+        until = min(life.resolved_at, self.passed_at(life) + self.run.limit_ns)
+        return _touches(life.start, until, self.troubles(voids=True))
 
     # --- classes
 
@@ -344,13 +346,13 @@ class Naive:
         return found
 
     def _blind(self) -> list[tuple[int, int]]:
-        """When the tap did not look: its stalls with the time to catch up, and gaps between samples."""
+        """When the tap did not look for two seconds: its stalls with the time to catch up, gaps between samples."""
         spans = [
             (row["due_ns"], row["beat_ns"] + 10_000_000 + (row["beat_ns"] - row["due_ns"]) // 10)
             for row in self.rows["heartbeats"]
         ]
-        times = sorted({row["t_ns"] for row in self.rows["progress"]})
-        return spans + [(a, b) for a, b in pairwise(times) if b - a > 2 * SECOND]
+        spans += pairwise(sorted({row["t_ns"] for row in self.rows["progress"]}))
+        return [(a, b) for a, b in spans if b - a > 2 * SECOND]
 
 
 def _strange(row: dict[str, int]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from histories import VERIFIERS, injection
 
-from chaosd.kernel.clock import MS
+from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import open_case
 from chaosd.verification.certificate import certify
 from chaosd.verification.plant import CLASSES, Planter
@@ -28,11 +28,52 @@ def planted(written, seed=1):
 
 def test_every_class_is_planted_up_to_twenty_times_and_noticed():
     certificate = certify(open_case(faulted()), faulted(), VERIFIERS)
-    assert set(certificate.by_class) == set(CLASSES)
+    # No fault of this run takes obligations away.
+    assert set(certificate.by_class) == set(CLASSES) - {"VOIDED"}
+    assert certificate.by_class["STUCK"] == certificate.by_class["UNSEEN"] == (20, 20)
     assert all(noticed == count for count, noticed in certificate.by_class.values())
     assert certificate.by_class["LOST"] == (20, 20)
     assert certificate.by_class["SLOW-RECOVERY"] == (1, 1)
+    assert certificate.unnoticed == ()
+    assert certificate.not_applicable == ("VOIDED",)
+
+
+def test_where_a_fault_takes_obligations_away_that_is_planted_too():
+    written = histories.history(plan=histories.segments(rate_hz=50), injections=(injection(voids=("results",)),))
+    certificate = certify(open_case(written), written, VERIFIERS)
+    assert certificate.by_class["VOIDED"] == (20, 20)
     assert certificate.unnoticed == certificate.not_applicable == ()
+
+
+def test_a_standstill_has_a_place_only_beside_another_partition_and_in_calm_time_enough():
+    def has_a_place(written):
+        certificate = certify(open_case(written), written, VERIFIERS)
+        assert certificate.unnoticed == ()
+        assert ("STUCK" in certificate.by_class) is ("UNSEEN" in certificate.by_class)
+        return "STUCK" in certificate.by_class
+
+    assert has_a_place(faulted())
+    alone = faulted()
+    drain = {0: alone.run.drain[0]}
+    assert not has_a_place(alone.facts(drain=drain))
+    late = {"warmup": 5.0, "baseline": 15.0, "faults": 5.0, "tail": 4.0}
+    plan = histories.segments(rate_hz=50, phases=late)
+    assert not has_a_place(histories.history(plan=plan, injections=(injection(),)))
+    stalled = faulted()
+    end_ns = int(stalled.columns["progress"]["t_ns"].max())
+    stalled.stall(end_ns - 9 * SECOND, end_ns - 6 * SECOND)
+    assert not has_a_place(stalled)
+
+
+def test_a_verifier_that_sees_no_standstill_is_named():
+    def blind(case, partial):
+        verdict = next(v for v in VERIFIERS if v.name == "no_loss").conclude(case, partial)
+        return replace(verdict, witnesses=tuple(w for w in verdict.witnesses if w.anomaly != "STUCK"))
+
+    broken = tuple(replace(v, conclude=blind) if v.name == "no_loss" else v for v in VERIFIERS)
+    certificate = certify(open_case(faulted()), faulted(), broken)
+    assert certificate.by_class["STUCK"] == (20, 0)
+    assert certificate.unnoticed == ("no_loss",)
 
 
 @pytest.mark.parametrize(("hold_ms", "has_a_place"), [(1250, True), (1249, False)])
@@ -91,7 +132,7 @@ def test_what_has_no_place_in_a_history_is_not_applicable():
     written = histories.history(plan=histories.segments(rate_hz=50), poison_every=0)
     written.facts(topics=written.run.topics[:2])
     certificate = certify(open_case(written), written, VERIFIERS)
-    missing = {"SLOW-RECOVERY", "MISSING-ERROR", "WRONG-ERROR", "UNEXPECTED-ERROR", "DOUBLE-OUTCOME"}
+    missing = {"SLOW-RECOVERY", "MISSING-ERROR", "WRONG-ERROR", "UNEXPECTED-ERROR", "DOUBLE-OUTCOME", "VOIDED"}
     assert set(certificate.not_applicable) == missing
     assert certificate.unnoticed == ()
 

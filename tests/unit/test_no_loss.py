@@ -118,6 +118,14 @@ def test_what_was_sent_after_the_fault_is_owed_again():
     assert found(written, "no_loss", "LOST") == (Grade.FAIL, {identity_of(written, row)})
 
 
+def test_what_was_lost_long_before_the_fault_is_not_excused_by_it():
+    for phase, anomaly in (("warmup", "LOST"), ("faults", "VOIDED")):
+        written = histories.history(plan=histories.segments(rate_hz=40), injections=(injection(voids=("results",)),))
+        row = written.find(phase=phase)
+        written.lose(row)
+        assert found(written, "no_loss", anomaly)[1] == {identity_of(written, row)}
+
+
 def test_as_many_unidentified_outputs_as_missing_ones_leave_open_which_they_are():
     for strays, grade in ((2, Grade.INCONCLUSIVE), (1, Grade.FAIL)):
         written = plain()
