@@ -28,6 +28,15 @@ def help_ms() -> float:
     return (time.monotonic_ns() - began) / 1e6
 
 
+def plugin_ms() -> float:
+    """What loading the plugin adds to a pytest that does not use it."""
+    code = (
+        "import pytest, time; began = time.perf_counter_ns(); import chaosd.pytest_plugin.plugin;"
+        "print((time.perf_counter_ns() - began) / 1e6)"
+    )
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
 def run_s(folder: Path) -> dict[str, float]:
     """One warm run: seconds from the command to its end, to a ready stack, to the first result of the pipeline."""
     began = time.monotonic_ns()
@@ -52,10 +61,12 @@ def main() -> None:
     """Print the figures."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     helps = [help_ms() for _ in range(5 * rounds)]
+    plugins = [plugin_ms() for _ in range(5 * rounds)]
     with tempfile.TemporaryDirectory() as folder:
         runs = [run_s(Path(folder)) for _ in range(rounds)]
     head()
     show("chaosd --help", helps, "ms", "< 150")
+    show("pytest plugin, loaded and not used", plugins, "ms", "< 30")
     show("stack ready (inside the run)", [run["stack"] for run in runs], "s", "≤ 3")
     show("command → first envelope through the pipeline", [run["first"] for run in runs], "s", "≤ 5")
     show("chaosd run experiment redis-latency", [run["whole"] for run in runs], "s", "≤ 45")
