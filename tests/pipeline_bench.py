@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import secrets
 import signal
 import time
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -21,6 +23,10 @@ from chaosd.envelope.model import EventType
 from chaosd.process import spawn
 from chaosd.stack.stack import Stack
 from chaosd.target import launch
+from chaosd.target.reference.app import assemble
+from chaosd.target.reference.noise import Noise
+from chaosd.target.reference.pipeline import Pipeline
+from chaosd.target.reference.settings import Settings
 
 PARTITIONS = 4
 
@@ -153,6 +159,74 @@ class PipelineBench:
 async def running(stack: Stack, folder: Path, target: str = "reference") -> AsyncIterator[PipelineBench]:
     """A target that is ready, with topics and a group of its own."""
     bench = PipelineBench(stack, folder, target)
+    await bench.open()
+    try:
+        yield bench
+    finally:
+        await bench.close()
+
+
+class Noted(Noise):
+    """Remembers which steps failed, and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(structlog.get_logger())
+        self.steps: set[str] = set()
+
+    def failed(self, step: str, error: BaseException) -> None:
+        self.steps.add(step)
+
+
+class InsideBench(PipelineBench):
+    """A mutant in the test's own loop instead of a process: the same pipeline on the same parts, without a start."""
+
+    def __init__(self, stack: Stack, folder: Path, target: str) -> None:
+        super().__init__(stack, folder, target)
+        self.noise = Noted()
+        self._build = importlib.import_module(launch.checked(target).module).BUILD
+        self._work: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self.pipeline: Pipeline | None = None
+
+    def start(self) -> None:
+        self.pipeline = assemble(Settings.from_environment(self.recipe.env), self._build, self.noise)
+
+    async def ready(self) -> tuple[int, int]:
+        await self.pipeline.open()
+        self._stop = asyncio.Event()
+        self._work = asyncio.create_task(self.pipeline.run(self._stop), name=self.group)
+        return 0, 0
+
+    async def kill(self) -> None:
+        """End it in the middle of whatever it does. Only then are its connections closed."""
+        parts = self.pipeline.parts
+        parts.store.abort()
+        self._stop.set()  # aiokafka may swallow a cancellation: then it ends before its next batch
+        self._work.cancel()
+        done, _ = await asyncio.wait({self._work}, timeout=10)
+        assert done, f"{self.group} does not end"
+        parts.store.abort()
+        await parts.source.close()
+        await parts.outbox.close()
+        await parts.dedup.close()
+
+    async def again(self) -> None:
+        """Begin anew, as the same member of the same group."""
+        self.start()
+        await self.ready()
+
+    async def close(self) -> None:
+        await self.kill()
+        await super().close()
+
+    def log(self) -> str:
+        return f"failed: {', '.join(sorted(self.noise.steps))}"
+
+
+@asynccontextmanager
+async def inside(stack: Stack, folder: Path, target: str) -> AsyncIterator[InsideBench]:
+    """A mutant at work in this loop, with topics and a group of its own."""
+    bench = InsideBench(stack, folder, target)
     await bench.open()
     try:
         yield bench

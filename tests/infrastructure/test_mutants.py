@@ -1,14 +1,20 @@
-"""Each mutant on the real stack does the one thing wrong that it is for, and works otherwise."""
+"""Each mutant on the real stack does the one thing wrong that it is for, and works otherwise.
+
+Whether the judge finds it is for `chaosd selftest` to say.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from pipeline_bench import Given, running, tick
+from pipeline_bench import Given, inside, running, tick
 
+from chaosd.envelope import wire
 from chaosd.envelope.poison import spoil
+from chaosd.target.mutants import commits_past_unfinished
 
 
 def poison() -> Given:
@@ -34,7 +40,7 @@ async def test_auto_commit_loses_what_is_in_work_when_it_is_killed(stack, tmp_pa
 
 
 async def test_drops_poison_says_nothing_of_it(stack, tmp_path):
-    async with running(stack, tmp_path, "drops_poison") as bench:
+    async with inside(stack, tmp_path, "drops_poison") as bench:
         behind = tick("POISON")
         await bench.send([poison(), behind])
         await bench.answered([behind])
@@ -45,14 +51,14 @@ async def test_drops_poison_says_nothing_of_it(stack, tmp_path):
 
 
 async def test_wrong_error_type_calls_poison_transient(stack, tmp_path):
-    async with running(stack, tmp_path, "wrong_error_type") as bench:
+    async with inside(stack, tmp_path, "wrong_error_type") as bench:
         await bench.send([poison()])
         await bench.collect(lambda: bool(bench.letters), 5, "the letter")
         assert json.loads(bench.letters[0].value)["data"]["failure_info"]["error_type"] == "transient"
 
 
 async def test_without_postgres_answers_while_postgres_is_unreachable(stack, tmp_path):
-    async with running(stack, tmp_path, "without_postgres") as bench:
+    async with inside(stack, tmp_path, "without_postgres") as bench:
         await stack.toxiproxy.set_enabled("postgres", enabled=False)
         try:
             given = [tick(f"NOPG-{number}") for number in range(20)]
@@ -76,3 +82,193 @@ async def test_slow_reconnect_notices_a_heal_later_than_five_seconds(stack, tmp_
         healed = time.monotonic()
         await bench.answered([late], within_s=12)
         assert time.monotonic() - healed > 5
+
+
+def ticks(count: int = 20, symbol: str = "ACME", **given) -> list[Given]:
+    return [tick(f"{symbol}{number}", **given) for number in range(count)]
+
+
+@asynccontextmanager
+async def away(stack, part: str):
+    """The part is out of reach, its connections cut."""
+    await stack.toxiproxy.set_enabled(part, enabled=False)
+    try:
+        yield
+    finally:
+        await stack.toxiproxy.set_enabled(part, enabled=True)
+
+
+@asynccontextmanager
+async def silent(stack, part: str):
+    """Requests arrive and are carried out; answers vanish."""
+    await stack.toxiproxy.add_toxic(part, "silent", "timeout", "downstream", {"timeout": 0})
+    try:
+        yield
+    finally:
+        await stack.toxiproxy.remove_toxic(part, "silent")
+
+
+async def until(condition, within_s: float = 5.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_what_is_wrong_with_the_outputs_of_each(stack, tmp_path):
+    given = ticks(price="101.50", volume=50)
+    async with inside(stack, tmp_path, "wrong_key") as bench:
+        await bench.send(given)
+        await bench.answered(given)
+        assert {one.key for records in bench.outputs.values() for one in records} == {b"zerodha"}
+    async with inside(stack, tmp_path, "decimal_to_float") as bench:
+        await bench.send(given)
+        await bench.answered(given)
+        data = wire.decode(bench.outputs[given[0].id][0].value).data
+        assert (data["price"], data["notional"]) == ("101.5", "5075.0")
+    async with inside(stack, tmp_path, "double_outcome") as bench:
+        await bench.send([*given, tick(volume=51)])
+        await bench.answered(given)
+        await bench.collect(lambda: len(bench.letters) == len(given), 5, "a letter for each odd volume")
+    async with inside(stack, tmp_path, "reorders") as bench:
+        same = [tick("ONE") for _ in range(40)]
+        await bench.send(same, partition=0)
+        await bench.answered(same)
+        order = sorted((records[0].offset, one) for one, records in bench.outputs.items())
+        assert [one for _, one in order] != [one.id for one in same]
+
+
+async def test_what_is_wrong_with_the_letters_of_each(stack, tmp_path):
+    async with inside(stack, tmp_path, "fresh_correlation") as bench:
+        await bench.send([poison()])
+        await bench.collect(lambda: bool(bench.letters), 5, "the letter")
+        letter = wire.decode(bench.letters[0].value)
+        assert letter.causation_id is not None
+        assert letter.causation_id != letter.correlation_id
+    async with inside(stack, tmp_path, "no_coordinates") as bench:
+        await bench.send([poison()])
+        await bench.collect(lambda: bool(bench.letters), 5, "the letter")
+        assert set(wire.decode(bench.letters[0].value).data["dlq_metadata"]).isdisjoint(
+            {"original_partition", "original_offset"}
+        )
+
+
+async def test_what_each_makes_of_an_outage(stack, tmp_path):
+    names = ("swallowed_exception", "dead_letters_transient", "never_reconnects", "blocks_partition")
+    held, after = ticks(symbol="HELD"), ticks(symbol="AFTER")
+    async with AsyncExitStack() as open_:
+        benches = {name: await open_.enter_async_context(inside(stack, tmp_path, name)) for name in names}
+        async with away(stack, "redis"):
+            for bench in benches.values():
+                await bench.send(held[:10], partition=0)
+            for bench in benches.values():
+                await until(lambda bench=bench: "redis.mget" in bench.log())
+            await benches["dead_letters_transient"].collect(
+                lambda: len(benches["dead_letters_transient"].letters) == 10, 5, "a letter for each"
+            )
+            await until(lambda: benches["swallowed_exception"].pipeline.parts.metrics.counts().get("swallowed") == 10)
+        for bench in benches.values():
+            await bench.send(after, partition=1)
+        for name in ("swallowed_exception", "dead_letters_transient", "blocks_partition"):
+            await benches[name].answered(after)
+        await benches["never_reconnects"].collect(lambda: True, 1, "")
+        assert not benches["never_reconnects"].outputs
+        for bench in benches.values():
+            assert not any(one.id in bench.outputs for one in held)
+
+
+async def test_duplicates_on_retry_answers_again_whenever_the_store_fails(stack, tmp_path):
+    async with inside(stack, tmp_path, "duplicates_on_retry") as bench:
+        async with away(stack, "postgres"):
+            given = tick()
+            await bench.send([given])
+            await bench.collect(lambda: len(bench.outputs.get(given.id, ())) > 1, 5, "a second result")
+        after = ticks()
+        await bench.send(after)
+        await bench.answered(after)
+        assert all(len(bench.outputs[one.id]) == 1 for one in after)
+
+
+async def test_set_nx_drops_what_it_has_marked_itself(stack, tmp_path):
+    async with inside(stack, tmp_path, "set_nx") as bench:
+        before, lost, after = ticks(), ticks(), ticks()
+        await bench.send(before)
+        await bench.answered(before)
+        async with silent(stack, "redis"):
+            await bench.send(lost)
+            await asyncio.sleep(0.3)  # the marks are made, and nobody says so
+        await bench.send(after)
+        await bench.answered(after)
+        assert not any(one.id in bench.outputs for one in lost)
+
+
+async def test_no_dedup_answers_again_what_is_delivered_again(stack, tmp_path):
+    async with inside(stack, tmp_path, "no_dedup") as bench:
+
+        async def later(offsets):
+            """It dies before its next commit."""
+
+        bench.pipeline.parts.source.finish = later
+        given = ticks()
+        await bench.send(given)
+        await bench.answered(given)
+        await bench.kill()
+        await bench.again()
+        await bench.collect(lambda: all(len(bench.outputs[one.id]) > 1 for one in given), 10, "second results")
+
+
+async def test_skips_on_rebalance_never_sees_what_came_while_it_was_away(stack, tmp_path):
+    async with inside(stack, tmp_path, "skips_on_rebalance") as bench:
+        before, lost, after = ticks(), ticks(), ticks()
+        await bench.send(before)
+        await bench.answered(before)
+        await bench.kill()
+        await bench.send(lost)
+        await bench.again()
+        await bench.send(after)
+        await bench.answered(after)
+        assert not any(one.id in bench.outputs for one in lost)
+
+
+async def test_commits_past_unfinished_loses_what_the_slow_worker_had(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(commits_past_unfinished, "_SLOW_S", 60.0)
+    async with inside(stack, tmp_path, "commits_past_unfinished") as bench:
+        slow, quick, after = ticks(), ticks(), ticks()
+        await bench.send(slow, partition=1)
+        await until(lambda: len(bench.pipeline._waiting) == len(slow))
+        await bench.send(quick, partition=0)
+        await bench.answered(quick)
+        bench.pipeline._waiting.clear()  # it dies with what is in its hands
+        await bench.kill()
+        monkeypatch.setattr(commits_past_unfinished, "_SLOW_S", 0.05)
+        await bench.again()
+        await bench.send(after, partition=1)
+        await bench.answered(after)
+        assert not any(one.id in bench.outputs for one in slow)
+
+
+async def test_leaks_keep_what_they_should_let_go(stack, tmp_path):
+    async with inside(stack, tmp_path, "leaks_memory") as bench:
+        given = ticks()
+        await bench.send(given)
+        await bench.answered(given)
+        assert sum(map(len, bench.pipeline._kept)) >= 20_000 * len(given)
+    async with inside(stack, tmp_path, "leaks_connections") as bench:
+        for _ in range(3):
+            given = ticks()
+            await bench.send(given)
+            await bench.answered(given)
+            await asyncio.sleep(0.2)
+        there = await bench.pipeline.parts.dedup._redis.client_list()
+        assert len(there) >= 4
+
+
+async def test_no_timeouts_hangs_as_long_as_postgres_is_silent(stack, tmp_path):
+    async with inside(stack, tmp_path, "no_timeouts") as bench:
+        first, given = ticks(), ticks()
+        await bench.send(first)
+        await bench.answered(first)
+        async with silent(stack, "postgres"):
+            await bench.send(given)
+            await asyncio.sleep(3.5)  # the reference gives an attempt three seconds
+            assert "postgres.record" not in bench.log()
+        await bench.answered(given)

@@ -28,7 +28,7 @@ class TwoWorkers(Pipeline):
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then the slow worker ends as well."""
         async with asyncio.TaskGroup() as group:
-            slow = group.create_task(self._slowly())
+            slow = group.create_task(self._slowly(stop))
             await super().run(stop)
             slow.cancel()
         await self._rest()
@@ -40,8 +40,8 @@ class TwoWorkers(Pipeline):
             await self.process([record for record in batch.records if not record.partition % 2])
         await self.parts.source.finish(batch.offsets)
 
-    async def _slowly(self) -> None:
-        while True:
+    async def _slowly(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             await asyncio.sleep(_SLOW_S)
             await self._rest()
 

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from chaosd.target.reference.app import Build, main
-from chaosd.target.reference.source import Batch, Source
+from chaosd.target.reference.source import Source
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
-    def __init__(self) -> None:
-        self.fresh: set[TopicPartition] = set()
+class _ToTheEnd(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
 
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self.fresh.clear()
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """A batch is finished before the next one is fetched: nothing to do."""
 
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self.fresh.update(assigned)
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Take a new assignment for a new beginning."""
+        for partition, end in (await self._consumer.end_offsets(assigned)).items():
+            self._consumer.seek(partition, end)
 
 
 class FromTheEnd(Source):
-    """The reference's source, which takes a new assignment for a new beginning."""
+    """The reference's source, which forgets where it was."""
 
-    _listener: _Listener | None = None
-
-    async def _connect(self) -> AIOKafkaConsumer:
-        known, consumer = self._consumer, await super()._connect()
-        if consumer is not known:
-            self._listener = _Listener()
-            consumer.subscribe([self._settings.input_topic], listener=self._listener)
-        return consumer
-
-    async def poll(self) -> Batch:
-        """What comes from now on."""
-        if self._consumer is not None and self._listener is not None and self._listener.fresh:
-            fresh, self._listener.fresh = self._listener.fresh, set()
-            await self._consumer.seek_to_end(*fresh)
-        return await super().poll()
+    def listener(self, consumer: AIOKafkaConsumer) -> ConsumerRebalanceListener:
+        """Who is told of new assignments."""
+        return _ToTheEnd(consumer)
 
 
 BUILD = Build(source=FromTheEnd)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from chaosd.target.reference.noise import Noise
@@ -90,6 +90,10 @@ class Source:
         else:
             self._finished = {}
 
+    def listener(self, consumer: AIOKafkaConsumer) -> ConsumerRebalanceListener | None:
+        """Who is told of new assignments: nobody, for a batch is finished before the next one is fetched."""
+        return None
+
     async def close(self) -> None:
         """Stop the consumer, bounded. A static member does not leave the group: its successor takes over."""
         await self._discard()
@@ -98,7 +102,6 @@ class Source:
         if self._consumer is not None:
             return self._consumer
         consumer = AIOKafkaConsumer(
-            self._settings.input_topic,
             bootstrap_servers=self._settings.kafka_bootstrap,
             group_id=self._settings.group,
             group_instance_id=self._settings.instance,
@@ -110,6 +113,7 @@ class Source:
             retry_backoff_ms=_RETRY_BACKOFF_MS,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
+        consumer.subscribe([self._settings.input_topic], listener=self.listener(consumer))
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await consumer.start()
