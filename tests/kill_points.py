@@ -87,14 +87,15 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def catalogue(bed: Testbed) -> list[Breach]:
-    """Every fault that bundled experiments do and this testbed can have, each way of it once."""
+async def catalogue(bed: Testbed) -> list[Breach]:
+    """Every fault that bundled experiments do and this testbed can have now, each way of it once."""
     able, found = bed.stack.capabilities, dict[str, Breach]()
     for name in all_bundled():
         for step in load(name, forms()).timeline:
             breach = Breach(step.fault, step.on, step.params.model_dump(mode="json"))
             with suppress(ChaosdError):
                 if FAULTS[step.fault].needs in able and bed.handle(step.on) is not None:
+                    await FAULTS[step.fault].prepare(bed, step.on, step.params)
                     found[json.dumps([breach.fault, breach.on, breach.params], sort_keys=True)] = breach
     return [found[key] for key in sorted(found)]
 
@@ -200,12 +201,18 @@ class KillPoint:
         """Look until everything is whole for good; note when it became so."""
         deadline_s = time.monotonic() + _CLEAN_S
         if self._point.who == "both":
-            async with asyncio.timeout(_CLEAN_S):
-                watching = asyncio.create_task(self._clear())
+            watching = asyncio.create_task(self._clear())
+            try:
+                async with asyncio.timeout(_CLEAN_S):
+                    code = await self._healing.wait()
+            except TimeoutError:
+                self.outcome.problems.append(f"`chaosd heal` has not ended after {_CLEAN_S:g} s")
+                self._healing.kill()
                 code = await self._healing.wait()
-                await asyncio.wait({watching})
+            await asyncio.wait({watching})
             if code != 0:
-                self.outcome.problems.append(f"`chaosd heal` ended with {code}")
+                said = (self._run_dir / "heal.log").read_text(encoding="utf-8")
+                self.outcome.problems.append(f"`chaosd heal` ended with {code}: {said.strip()}")
         else:
             await self._clear()
         while left := await self._broken():

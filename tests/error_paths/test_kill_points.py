@@ -38,7 +38,7 @@ def quick(point: Point) -> bool:
 
 
 async def test_whoever_is_killed_at_whatever_moment_everything_is_whole_again(bed, tmp_path: Path):
-    points = filter(quick, kill_points.draw(SEED, 1000, kill_points.catalogue(bed)))
+    points = filter(quick, kill_points.draw(SEED, 1000, await kill_points.catalogue(bed)))
     wrong = []
     for _, point in zip(range(POINTS), points, strict=False):
         outcome = await KillPoint(bed, tmp_path, point).run()
