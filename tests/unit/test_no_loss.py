@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import histories
 import numpy as np
+import pytest
 from histories import STARTED_NS, found, identity_of, injection, plain, verdict_of
 
 from chaosd.journal.columns import Deviation, Outcome, Role
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade
+from chaosd.verification.compose import judge
 
 
 def test_absent_in_both_reads_with_the_drain_proved_is_lost():
@@ -109,6 +111,23 @@ def test_an_obligation_that_a_fault_takes_away_is_voided():
         row = written.find(phase="faults")
         written.lose(row)
         assert found(written, "no_loss", anomaly)[1] == {identity_of(written, row)}
+
+
+@pytest.mark.parametrize("phase", ["baseline", "warmup"])
+def test_what_was_finished_with_before_the_fault_is_owed_whatever_it_voids(phase):
+    """Its result never came, but the group had committed past it long before: the fault did not take it."""
+    written = histories.history(plan=histories.segments(rate_hz=40), injections=(injection(voids=("results",)),))
+    row = written.find(phase=phase)
+    written.lose(row)
+    assert found(written, "no_loss", "LOST") == (Grade.FAIL, {identity_of(written, row)})
+
+
+def test_a_fault_that_voids_leaves_the_certificate_whole():
+    written = histories.history(plan=histories.segments(rate_hz=40), injections=(injection(voids=("results",)),))
+    judgement = judge(written, histories.VERIFIERS)
+    assert judgement.grade is Grade.PASS, judgement.reasons
+    planted, noticed = judgement.certificate.by_class["LOST"]
+    assert planted == noticed > 0
 
 
 def test_what_was_sent_after_the_fault_is_owed_again():
