@@ -286,3 +286,8 @@ def test_the_reference_pipeline_calls_only_what_is_there():
     report = run(Path(chaosd.__file__).parent / "target" / "reference")
     assert report.findings == ()
     assert report.calls_resolved > report.calls / 2
+
+
+def test_no_target_of_chaosds_own_is_stopped_by_its_preflight():
+    report = run(Path(chaosd.__file__).parent / "target")
+    assert report.findings == ()
