@@ -1,4 +1,4 @@
-"""The rounds: interpret the whole project until what flows where no longer changes, at most four times."""
+"""The rounds: interpret the whole project until what flows where no longer changes, at most five times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chaosd.preflight.index.shape import Shapes
 from chaosd.preflight.infer.interpreter import run_module
 from chaosd.preflight.infer.world import Flow, Flows, Key, Record, World
 
-ROUNDS_MAX = 4
+ROUNDS_MAX = 5  # values travel one step a round: a factory, its caller, a constructor, an attribute, its use
 _RECURSION_LIMIT = 10_000  # long chains of calls and additions nest the syntax tree deeply
 
 
