@@ -45,7 +45,7 @@ class Lease:
 
     def held(self) -> bool:
         """Whether the holder still runs, and so will undo it by itself."""
-        return self.boot_id == boot_id() and spawn.alive(self.holder)
+        return self.boot_id == boot_id() and spawn.works(self.holder)
 
     def overdue(self, clock: Clock) -> bool:
         """Whether it should have been undone by now."""

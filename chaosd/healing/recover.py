@@ -99,7 +99,7 @@ def orphans() -> Iterator[Path]:
             if _forsaken(directory):
                 yield directory
             continue
-        owned = record.owner is not None and spawn.alive(record.owner)
+        owned = record.owner is not None and spawn.works(record.owner)
         if not owned and (not record.kept or record.owner is not None):
             yield directory
 

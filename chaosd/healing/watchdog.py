@@ -244,7 +244,7 @@ async def _until_orphaned(commands: AsyncIterator[dict[str, Any]], watchdog: Wat
         return "its input ended"
 
     async def look() -> str:
-        while (holder := watchdog.order.holder) is not None and spawn.alive(holder):
+        while (holder := watchdog.order.holder) is not None and spawn.works(holder):
             await asyncio.sleep(_LOOK_S)
         return "its process is gone"
 

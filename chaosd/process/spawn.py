@@ -164,6 +164,22 @@ def alive(handle: Handle) -> bool:
     return handle_of(handle.pid) == handle
 
 
+def works(handle: Handle) -> bool:
+    """Whether this very process may still do something: it is alive, and no SIGKILL waits for it.
+
+    One that hangs in the kernel, in an fsync of a slow disk say, dies only when it comes back from there.
+    """
+    try:
+        pending = next(line for line in _status(handle.pid).splitlines() if line.startswith("SigPnd:"))
+    except (OSError, StopIteration):
+        return False
+    return alive(handle) and not int(pending.split()[1], 16) >> (signal.SIGKILL - 1) & 1
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+
+
 def state(handle: Handle) -> str:
     """The scheduler's state letter (`R`, `S`, `T` = stopped, …), or empty when the process is gone."""
     try:

@@ -17,6 +17,7 @@ from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import HealError
+from chaosd.process import spawn
 
 
 @pytest.fixture
@@ -93,6 +94,12 @@ def test_lease_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path, lease)
 
 def test_lease_is_held_while_its_holder_lives(lease):
     assert lease.held()
+
+
+def test_lease_of_a_holder_that_is_dying_in_the_kernel_is_not_held(lease, monkeypatch):
+    """Fake, see test_spawn. `chaosd heal` would find nothing to do, and the holder never undo it."""
+    monkeypatch.setattr(spawn, "_status", lambda pid: "SigPnd:\t0000000000000100\n")
+    assert not lease.held()
 
 
 def test_lease_of_a_dead_holder_is_not_held(lease):

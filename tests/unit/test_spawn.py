@@ -77,6 +77,20 @@ def test_a_pid_with_another_start_time_is_another_process(sleeper, marker):
     assert spawn.alive(handle)
 
 
+def test_a_process_that_hangs_in_the_kernel_with_sigkill_pending_works_no_more(sleeper, marker, monkeypatch):
+    """Fake: its status, since nothing here hangs in the kernel. Bit 8 of SigPnd is signal 9."""
+    handle = spawn.start(sleeper, marker)
+    assert spawn.works(handle)
+    monkeypatch.setattr(spawn, "_status", lambda pid: "Name:\tx\nSigPnd:\t0000000000000100\nShdPnd:\t0\n")
+    assert spawn.alive(handle)
+    assert not spawn.works(handle)
+    monkeypatch.setattr(spawn, "_status", lambda pid: "Name:\tx\nSigPnd:\t0000000000004200\nShdPnd:\t0\n")
+    assert spawn.works(handle)
+    monkeypatch.undo()
+    spawn.end(handle, 0)
+    assert not spawn.works(handle)
+
+
 def test_a_zombie_is_dead():
     child = subprocess.Popen(["/bin/true"])
     until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
