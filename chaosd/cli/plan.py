@@ -26,6 +26,7 @@ _OUTAGES = (
 def plan(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A bundled name or a YAML file.")],
     profile: Annotated[str, typer.Option(help="standard: as defined; quick: shorter phases")] = "standard",
+    seed: Annotated[int | None, typer.Option(help="what the timeline leaves to chance, as with this seed")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The resolved experiment as JSON.")] = False,
 ) -> None:
     """Show what an experiment would do, and do nothing. Exit 0: it can be run, 2: it cannot."""
@@ -34,7 +35,8 @@ def plan(
     from chaosd.experiment.parse import load
     from chaosd.target.launch import names
 
-    experiment = load(name, catalogue().forms, profile=profile, targets=names(), limits=operator.read().limits)
+    limits = operator.read().limits
+    experiment = load(name, catalogue().forms, profile=profile, targets=names(), limits=limits, seed=seed or 0)
     if as_json:
         planned = {
             "envelopes": _envelopes(experiment),
@@ -45,6 +47,9 @@ def plan(
         print(json.dumps({**experiment.to_json(), "planned": planned}, indent=2, ensure_ascii=False))
         return
     print("\n".join(_lines(experiment)))
+    if any(step.drawn for step in experiment.timeline):
+        said = f"drawn as with the seed {seed or 0}" + ("" if seed is not None else "; a run draws its own")
+        print(_row("chance", f"what is marked with ~ is {said}: --seed N"))
 
 
 def _lines(experiment: Experiment) -> Iterator[str]:
@@ -123,7 +128,8 @@ def _step(step: Step) -> str:
 
     params = " ".join(f"{key} {value}" for key, value in step.params.model_dump(mode="json").items())
     lasts = f"for {format_duration(step.for_ns)}" if step.for_ns else "and started again at once"
-    return " ".join(part for part in (f"{step.fault} at {format_duration(step.at_ns)}", lasts, params) if part)
+    at = f"{step.fault} at {'~' if step.drawn else ''}{format_duration(step.at_ns)}"
+    return " ".join(part for part in (at, lasts, params) if part)
 
 
 def _expect(experiment: Experiment) -> Iterator[str]:

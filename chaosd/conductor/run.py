@@ -51,7 +51,8 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
     broken. Whatever ends a run early is in its journal, and the judge has the last word on what it proves.
     """
     refuse_when_halted()
-    experiment = _experiment(request)
+    seed = request.seed if request.seed is not None else secrets.randbits(32)
+    experiment = _experiment(request, seed)
     # What cannot be is refused before there is a run directory to mistake for a run.
     wanted(request, experiment.brokers)
     run_id = new_run_id(clock, experiment.name)
@@ -71,7 +72,7 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
         context = Context(
             run_id=run_id,
             run_tag=secrets.randbits(RUN_TAG_BITS),
-            seed=request.seed if request.seed is not None else secrets.randbits(32),
+            seed=seed,
             run_dir=run_dir,
             experiment=experiment,
             testbed=testbed,
@@ -92,9 +93,10 @@ async def execute(request: RunRequest, emit: Emit, stop: Stop, clock: Clock) -> 
     return run.conclude(await judging)
 
 
-def _experiment(request: RunRequest) -> Experiment:
+def _experiment(request: RunRequest, seed: int) -> Experiment:
     """The experiment of a request, on another target where it asks for one. Raises UsageError."""
-    experiment = load(request.experiment, forms(), profile=request.profile, limits=operator.read().limits)
+    limits = operator.read().limits
+    experiment = load(request.experiment, forms(), profile=request.profile, limits=limits, seed=seed)
     if request.target is None:
         return experiment
     # What is known of the experiment's own target says nothing about another.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from chaosd.experiment.timeline import Step
+from chaosd.experiment.timeline import Placed
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.units import format_duration, parse_duration_ns, parse_share
@@ -63,48 +63,68 @@ DEFAULT = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A step that goes beyond a limit: its index, what is wrong, what is allowed, and what to do about it."""
+    """A line that goes beyond a limit: its number, what is wrong, what is allowed, and what to do about it."""
 
-    index: int
+    line: int
     problem: str
     expected: str
     remedy: str = field(default="")
 
 
-def excesses(steps: Sequence[Step], limits: Limits, brokers: int) -> Iterator[Excess]:
-    """Every step that goes beyond a limit, once for each limit. `brokers`: how many the stack has."""
-    for index, step in enumerate(steps):
-        if step.for_ns > limits.fault_lasts_ns:
-            yield _excess(
-                index, limits, "fault_lasts_ns", f"{step.fault} on {step.on} lasts {format_duration(step.for_ns)}",
-                f"at most {format_duration(limits.fault_lasts_ns)}", "shorten it",
-            )  # fmt: skip
-        together = [other for other in steps if other.at_ns <= step.at_ns <= other.until_ns]
-        # Told at the step that was one too many, in order of time.
-        if len(together) > limits.faults_at_once and step is max(together, key=lambda other: other.at_ns):
-            what = ", ".join(f"{other.fault} on {other.on}" for other in together)
-            yield _excess(
-                index, limits, "faults_at_once", f"{len(together)} faults at once: {what}",
-                f"at most {limits.faults_at_once}", "spread them over time",
-            )  # fmt: skip
-        hit = {name for other in together for name in _brokers(other.on, brokers)}
-        allowed = max(1, int(limits.brokers * brokers + 1e-9))
-        if len(hit) > allowed and _brokers(step.on, brokers):
-            yield _excess(
-                index, limits, "brokers", f"{len(hit)} of {brokers} brokers are hit at once",
-                f"at most {allowed} of {brokers} ({100 * limits.brokers:g}%)", "hit fewer, as `on: kafka/1` does",
-            )  # fmt: skip
+def excesses(steps: Sequence[Placed], limits: Limits, brokers: int) -> Iterator[Excess]:
+    """Every line that goes beyond a limit, once for each limit. `brokers`: how many the stack has.
+
+    What is drawn counts with all that any seed could make of it.
+    """
+    told: set[tuple[int, str]] = set()
+    for placed in steps:
+        for name, excess in _of(placed, steps, limits, brokers):
+            if (placed.line, name) not in told:
+                told.add((placed.line, name))
+                yield excess
+
+
+def _of(placed: Placed, faults: Sequence[Placed], limits: Limits, brokers: int) -> Iterator[tuple[str, Excess]]:
+    step, lasts_ns = placed.step, placed.when.longest_ns
+    if lasts_ns > limits.fault_lasts_ns:
+        yield "lasts", _excess(
+            placed.line, limits, "fault_lasts_ns", f"{step.fault} on {step.on} lasts {format_duration(lasts_ns)}",
+            f"at most {format_duration(limits.fault_lasts_ns)}", "shorten it",
+        )  # fmt: skip
+    together = [other for other in faults if other is placed or _at_its_begin(other, placed)]
+    # Told at the step that was one too many, in order of time.
+    if len(together) > limits.faults_at_once and placed is max(together, key=lambda other: other.when.earliest_ns):
+        what = ", ".join(f"{other.step.fault} on {other.step.on}" for other in together)
+        yield "at once", _excess(
+            placed.line, limits, "faults_at_once", f"{len(together)} faults at once: {what}",
+            f"at most {limits.faults_at_once}", "spread them over time",
+        )  # fmt: skip
+    hit = {name for other in together for name in _brokers(other.step.on, brokers)}
+    allowed = max(1, int(limits.brokers * brokers + 1e-9))
+    if len(hit) > allowed and _brokers(step.on, brokers):
+        yield "brokers", _excess(
+            placed.line, limits, "brokers", f"{len(hit)} of {brokers} brokers are hit at once",
+            f"at most {allowed} of {brokers} ({100 * limits.brokers:g}%)", "hit fewer, as `on: kafka/1` does",
+        )  # fmt: skip
+
+
+def _at_its_begin(other: Placed, placed: Placed) -> bool:
+    """Whether the other may be in force when this one begins. Repetitions of one line never overlap."""
+    last_begin_ns = placed.when.latest_ns - placed.when.longest_ns
+    return other.line != placed.line and (
+        other.when.earliest_ns <= last_begin_ns and placed.when.earliest_ns <= other.when.latest_ns
+    )
 
 
 def _brokers(on: str, brokers: int) -> tuple[str, ...]:
     return names.members(names.numbered(_KAFKA, range(1, brokers + 1)), on) if names.kind(on) == _KAFKA else ()
 
 
-def _excess(index: int, limits: Limits, name: str, problem: str, expected: str, remedy: str) -> Excess:
+def _excess(line: int, limits: Limits, name: str, problem: str, expected: str, remedy: str) -> Excess:
     key = name.removesuffix("_ns")
     who = limits.who(name)
     raised = f"{remedy}, or raise `{key}`" + ("" if who == _OWN else " in the operator's file (docs/safety.md)")
-    return Excess(index, problem, f"{expected} (limit {key}, {who})", raised)
+    return Excess(line, problem, f"{expected} (limit {key}, {who})", raised)
 
 
 def _at_most_ns(value: object) -> int:

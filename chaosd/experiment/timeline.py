@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chaosd.experiment.windows import Occurrence
 from chaosd.kernel import names
 from chaosd.kernel.units import format_duration
 
@@ -21,7 +22,8 @@ class Step:
 
     `id` is unique in its experiment, `on` is a part of the stack or `target` (of several, all of them or one:
     `kafka/2`, `target/0`), `params` is what the fault's own model made of the rest of the line, `needs` the capability
-    that the stack must have, `claims` what the fault needs for itself.
+    that the stack must have, `claims` what the fault needs for itself, `drawn` the keys of its line that the seed
+    decided.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Step:
     needs: str
     params: BaseModel
     claims: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     @property
     def until_ns(self) -> int:
@@ -47,14 +50,24 @@ class Step:
             "fault": self.fault,
             "on": self.on,
             "params": self.params.model_dump(mode="json"),
+            "drawn": list(self.drawn),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Clash:
-    """Two steps that cannot both be done: the index of the later one as written, and what to say about it."""
+class Placed:
+    """A step with the line of the file that it comes from, and when it may happen, whatever the seed."""
 
-    index: int
+    step: Step
+    line: int
+    when: Occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two steps that cannot both be done: the line of the later one as written, and what to say about it."""
+
+    line: int
     problem: str
     expected: str
 
@@ -64,27 +77,32 @@ def lasts_ns(steps: Iterable[Step]) -> int:
     return max((step.until_ns for step in steps), default=0)
 
 
-def clashes(steps: Sequence[Step]) -> Iterator[Clash]:
-    """Every step that cannot be done beside one written before it.
+def clashes(steps: Sequence[Placed]) -> Iterator[Clash]:
+    """Every line that cannot be done beside one written before it.
 
     The same fault twice on one thing at a time would be one fault with two undos; two faults of one process at a time
-    would pause or end what is not there. All else may overlap: latency on a part that restarts is an honest day.
+    would pause or end what is not there. All else may overlap: latency on a part that restarts is an honest day. What
+    is drawn counts with the whole window that it is drawn from: no seed may make an experiment impossible.
     """
-    for index, step in enumerate(steps):
+    told: set[int] = set()
+    for index, placed in enumerate(steps):
         for earlier in steps[:index]:
-            if names.touch(earlier.on, step.on) and _overlap(earlier, step) and (why := _impossible(earlier, step)):
-                span = f"{earlier.fault} from {_span(earlier)}"
+            if placed.line in told or earlier.line == placed.line or not names.touch(earlier.step.on, placed.step.on):
+                continue
+            if _overlap(earlier.when, placed.when) and (why := _impossible(earlier.step, placed.step)):
+                told.add(placed.line)
+                on = placed.step.on
+                span = f"{earlier.step.fault} from {_span(earlier.when)}"
                 yield Clash(
-                    index,
-                    f"{why} on {step.on} at the same time: {span}, {step.fault} from {_span(step)}",
-                    f"steps on {step.on} one after the other",
+                    placed.line,
+                    f"{why} on {on} at the same time: {span}, {placed.step.fault} from {_span(placed.when)}",
+                    f"steps on {on} one after the other",
                 )
-                break
 
 
-def _overlap(one: Step, other: Step) -> bool:
+def _overlap(one: Occurrence, other: Occurrence) -> bool:
     # Both ends count: a heal and an injection at one moment would race.
-    return one.at_ns <= other.until_ns and other.at_ns <= one.until_ns
+    return one.earliest_ns <= other.latest_ns and other.earliest_ns <= one.latest_ns
 
 
 def _impossible(one: Step, other: Step) -> str:
@@ -97,5 +115,5 @@ def _impossible(one: Step, other: Step) -> str:
     return ""
 
 
-def _span(step: Step) -> str:
-    return f"{format_duration(step.at_ns)} to {format_duration(step.until_ns)}"
+def _span(when: Occurrence) -> str:
+    return f"{format_duration(when.earliest_ns)} to {format_duration(when.latest_ns)}"

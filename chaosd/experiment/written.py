@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from chaosd.envelope.poison import KINDS
 from chaosd.experiment.guards import GuardsForm
 from chaosd.experiment.limits import LimitsForm
 from chaosd.experiment.spec import Expect, Known, Recovery, Resources, Traffic
+from chaosd.experiment.windows import LONGEST_NS, TIMES_MAX, Span, parse_span
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.units import format_duration, parse_duration_ns, parse_rate_hz, parse_share
 
-_LONGEST_NS = 3_600 * SECOND
 _RATE_HZ_MAX = 50_000.0
 _SHARE_ALL = 1.0
 BROKERS_MAX = 3
@@ -33,8 +33,8 @@ Class = Literal[
 
 def _duration_ns(value: object) -> int:
     duration_ns = parse_duration_ns(value)
-    if duration_ns > _LONGEST_NS:
-        raise ValueError(f"a duration of at most {format_duration(_LONGEST_NS)}")
+    if duration_ns > LONGEST_NS:
+        raise ValueError(f"a duration of at most {format_duration(LONGEST_NS)}")
     return duration_ns
 
 
@@ -68,7 +68,8 @@ def _text(pattern: str, *examples: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
 
 
-_DURATION_TEXT = _text(r"^\d+(\.\d+)?\s*(ns|us|ms|s|m|h)$", "400ms", "5s", "2m")
+_DURATION_PATTERN = r"^\d+(\.\d+)?\s*(ns|us|ms|s|m|h)$"
+_DURATION_TEXT = _text(_DURATION_PATTERN, "400ms", "5s", "2m")
 _SHARE_PATTERN = r"^\d+(\.\d+)?\s*%$"
 Duration = Annotated[int, BeforeValidator(_duration_ns), _DURATION_TEXT]
 SomeDuration = Annotated[int, BeforeValidator(_some_duration_ns), _DURATION_TEXT]
@@ -82,6 +83,27 @@ Poison = Annotated[
             "anyOf": [
                 {"type": "string", "pattern": _SHARE_PATTERN, "examples": ["2%"]},
                 {"type": "object", "properties": _KIND_SHARES, "additionalProperties": False},
+            ]
+        }
+    ),
+]
+
+
+_WINDOW = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+Moment = Annotated[
+    Span,
+    PlainValidator(parse_span),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": _DURATION_PATTERN, "examples": ["400ms", "5s"]},
+                {
+                    "type": "object",
+                    "description": "Drawn from the seed.",
+                    "properties": {"between": _WINDOW},
+                    "required": ["between"],
+                    "additionalProperties": False,
+                },
             ]
         }
     ),
@@ -117,17 +139,26 @@ class PhasesForm(Form):
     hold: SomeDuration | None = Field(default=None, description="How long it must stay recovered.")
 
 
+class RepeatForm(Form):
+    """A step that is done again and again."""
+
+    every: Moment = Field(description="From one begin to the next.")
+    times: int | None = Field(default=None, ge=2, le=TIMES_MAX, strict=True, description="How often in all.")
+    until: Duration | None = Field(default=None, description="None begins from here on, from the end of the baseline.")
+
+
 class StepForm(BaseModel):
     """One line of the timeline. Further keys are the parameters of its fault."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    at: Duration = Field(description="When the fault begins, from the end of the baseline.")
-    for_: Duration | None = Field(
+    at: Moment = Field(description="When the fault begins, from the end of the baseline.")
+    for_: Moment | None = Field(
         default=None,
         alias="for",
         description="How long it is in force; of restart and kill: how long the process stays down (default 0s).",
     )
+    repeat: RepeatForm | None = Field(default=None, description="Again and again: {every: 5s, times: 3}.")
     fault: str = Field(description="What is done.")
     on: str = Field(description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), or `target`.")
     replica: int | None = Field(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chaosd.experiment import document
@@ -14,6 +17,7 @@ from chaosd.experiment.parse import expand, find, load, name_of, resolve
 from chaosd.experiment.schema import experiment_schema
 from chaosd.experiment.spec import Expect, Experiment, FaultForm, Recovery
 from chaosd.experiment.timeline import lasts_ns
+from chaosd.experiment.windows import Repeated, Span, occurrences
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.errors import SourceError, UsageError
 from chaosd.kernel.units import parse_duration_ns
@@ -37,13 +41,15 @@ class Nothing(BaseModel):
 NETWORK = ("redis", "kafka", "postgres")
 FAULTS = {
     "latency": FaultForm("latency", Late, NETWORK, "proxy"),
-    "down": FaultForm("down", Nothing, NETWORK, "proxy"),
+    "down": FaultForm("down", Nothing, NETWORK, "proxy", ("the switch",)),
+    "flap": FaultForm("flap", Nothing, NETWORK, "proxy", ("the switch",)),
     "restart": FaultForm("restart", Nothing, (*NETWORK, "target"), "restart"),
     "kill": FaultForm("kill", Nothing, (*NETWORK, "target"), "restart"),
     "pause": FaultForm("pause", Nothing, (*NETWORK, "target"), "restart"),
     "quota": FaultForm("quota", Nothing, ("kafka",), "admin"),
 }
 STEP = "{at: 0s, for: 4s, fault: down, on: redis}"
+REPEATED = "{{at: 0s, for: 1s, fault: down, repeat: {{{}}}, on: redis}}"
 
 
 def file(timeline: str = STEP, more: str = "", head: str = "chaosd: 1\ntitle: t") -> str:
@@ -51,8 +57,8 @@ def file(timeline: str = STEP, more: str = "", head: str = "chaosd: 1\ntitle: t"
     return f"{head}\n{textwrap.dedent(more)}\ntimeline:\n{steps}\n" if timeline else f"{head}\n{more}\ntimeline: []\n"
 
 
-def parse(text: str, profile: str = "standard", targets=()) -> Experiment:
-    return resolve(document.parse(text, "x.yaml"), FAULTS, name="x", profile=profile, targets=targets)
+def parse(text: str, profile: str = "standard", targets=(), seed: int = 0) -> Experiment:
+    return resolve(document.parse(text, "x.yaml"), FAULTS, name="x", profile=profile, targets=targets, seed=seed)
 
 
 def refused(text: str, **arguments) -> str:
@@ -124,6 +130,46 @@ def test_steps_are_sorted_by_time_and_numbered():
     assert lasts_ns(made.timeline) == 13 * SECOND
 
 
+def test_a_step_is_repeated_so_often_or_so_long():
+    made = parse(file(REPEATED.format("every: 2s, times: 3")))
+    assert [step.at_ns for step in made.timeline] == [0, 2 * SECOND, 4 * SECOND]
+    assert [step.id for step in made.timeline] == ["1-down-redis", "2-down-redis", "3-down-redis"]
+    made = parse(file(REPEATED.format("every: 2s, until: 4s")))
+    assert [step.at_ns for step in made.timeline] == [0, 2 * SECOND]
+
+
+def test_a_process_may_be_ended_at_once_again_and_again():
+    assert len(parse(file("{at: 0s, fault: kill, on: target, repeat: {every: 4s, times: 3}}")).timeline) == 3
+
+
+DRAWN = "{at: {between: [1s, 9s]}, for: {between: [1s, 3s]}, fault: down, on: redis}"
+
+
+def test_what_is_drawn_follows_from_the_seed_and_lies_in_its_window():
+    steps = [parse(file(DRAWN), seed=seed).timeline[0] for seed in range(50)]
+    assert steps == [parse(file(DRAWN), seed=seed).timeline[0] for seed in range(50)]
+    assert len({step.at_ns for step in steps}) > 40
+    assert all(SECOND <= step.at_ns <= 9 * SECOND and SECOND <= step.for_ns <= 3 * SECOND for step in steps)
+    assert all(step.at_ns % MS == 0 for step in steps)
+    assert steps[0].to_json()["drawn"] == ["at", "for"]
+
+
+def test_what_is_drawn_for_a_line_does_not_depend_on_those_after_it():
+    alone, both = parse(file(DRAWN), seed=7), parse(file(DRAWN + "\n" + DRAWN.replace("redis", "kafka")), seed=7)
+    assert next(one for one in both.timeline if one.on == "redis").at_ns == alone.timeline[0].at_ns
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20), st.integers(0, 5), st.integers(2, 6))
+def test_repetitions_of_a_drawn_step_never_overlap_and_stay_where_they_may_be(seed, at_ms, jitter_ms, times):
+    every = Span((20 + jitter_ms) * MS, (30 + jitter_ms) * MS)
+    lasts = Span(10 * MS, (19 + jitter_ms) * MS)
+    found = list(occurrences(0, Span(at_ms * MS, 2 * at_ms * MS), lasts, Repeated(every, times, None), seed))
+    assert len(found) == times
+    for one, following in itertools.pairwise(found):
+        assert one.at_ns + one.for_ns < following.at_ns
+    assert all(one.earliest_ns <= one.at_ns and one.at_ns + one.for_ns <= one.latest_ns for one in found)
+
+
 def test_a_process_that_is_started_at_once_needs_no_duration():
     assert parse(file("{at: 0s, fault: restart, on: kafka}")).timeline[0].for_ns == 0
 
@@ -193,7 +239,26 @@ def test_the_resolved_experiment_is_json_with_its_defaults():
         (file("{at: 0s, for: 4s, fault: don, on: redis}"), ("timeline[0].fault", "did you mean 'down'?")),
         (file("{at: 0s, for: 4s, fault: down, on: redi}"), ("x.yaml:5:36: timeline[0].on", "did you mean 'redis'?")),
         (file("{at: 0s, for: 4s, fault: down, on: target}"), ("cannot be done to this", "redis, kafka, postgres")),
-        (file("{at: 0s, for: 4, fault: down, on: redis}"), ("timeline[0].for", "found 4")),
+        (file("{at: 0s, for: 4, fault: down, on: redis}"), ("timeline[0].for", "found 4", "between")),
+        (
+            file("{at: {between: [5s, 2s]}, for: 4s, fault: down, on: redis}"),
+            ("timeline[0].at", "a shorter to a longer"),
+        ),
+        (file("{at: {betwen: [1s, 2s]}, for: 4s, fault: down, on: redis}"), ("timeline[0].at", "{between: [0s, 10s]}")),
+        (file("{at: {between: [1s]}, for: 4s, fault: down, on: redis}"), ("timeline[0].at", "{between: [0s, 10s]}")),
+        (file("{at: 0s, for: {between: [0s, 1s]}, fault: down, on: redis}"), ("nothing would happen",)),
+        (file("{at: 3599s, for: 2s, fault: down, on: redis}"), ("too late", "3600s")),
+        (file(REPEATED.format("every: 2s")), ("x.yaml:5:36: timeline[0].repeat", "how often is not said")),
+        (file(REPEATED.format("every: 2s, times: 3, until: 9s")), ("how often is said twice",)),
+        (
+            file(REPEATED.format("every: 1s, times: 3")),
+            ("repeat.every", "before the one before it has ended", "than 1s"),
+        ),
+        (file(REPEATED.format("every: {between: [1s, 3s]}, times: 3")), ("before the one before it has ended",)),
+        (file(REPEATED.format("every: 2s, times: 1")), ("repeat.times", "greater than or equal to 2")),
+        (file(REPEATED.format("every: 2s, until: 300s")), ("repeat.until", "at most 100 times")),
+        (file(REPEATED.format("evry: 2s, times: 3")), ("repeat.evry", "did you mean 'every'?")),
+        (file(REPEATED.format("times: 3")), ("'every' is missing",)),
         (file("{for: 4s, fault: down, on: redis}"), ("'at' is missing",)),
         (file("{at: 0s, fault: down, on: redis}"), ("x.yaml:5:5: timeline[0]", "`for` is missing")),
         (file("{at: 0s, for: 0s, fault: pause, on: redis}"), ("nothing would happen",)),
@@ -220,6 +285,11 @@ def test_what_is_wrong_is_told_with_place_and_remedy(text, words):
         "{at: 0s, for: 4s, fault: pause, on: target}\n{at: 2s, for: 1s, fault: kill, on: target}",
         "{at: 2s, for: 1s, fault: kill, on: kafka}\n{at: 0s, for: 4s, fault: restart, on: kafka}",
         "{at: 0s, fault: restart, on: redis}\n{at: 0s, fault: kill, on: redis}",
+        "{at: 0s, for: 4s, fault: flap, on: redis}\n{at: 1s, for: 1s, fault: down, on: redis}",
+        f"{{at: 0s, for: 1s, fault: down, repeat: {{every: 5s, times: 3}}, on: redis}}\n{STEP.replace('0s', '7s', 1)}",
+        # With some seeds they would not meet.
+        f"{STEP}\n{{at: {{between: [0s, 100s]}}, for: 1s, fault: down, on: redis}}",
+        f"{STEP.replace('for: 4s', 'for: {between: [1s, 5s]}')}\n{{at: 5s, for: 1s, fault: down, on: redis}}",
     ],
 )
 def test_steps_that_cannot_be_done_together_are_refused_at_the_later_line(steps):
