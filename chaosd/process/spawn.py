@@ -365,7 +365,7 @@ def end_marked(marker: str, timeout_s: float = 20.0) -> int:
     settled_by = time.monotonic() + 2 * _EXECUTES_WITHIN_S
     ended: set[Handle] = set()
     looks = 0
-    while looks < 2:  # noqa: PLR2004: the second look
+    while looks < 2:
         found = [member for handle in marked(marker) for member in tree(handle)]
         if found and time.monotonic() > deadline:
             raise StackError(f"process {found[0].pid} does not end, not even by SIGKILL")
