@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -96,6 +97,8 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=int(time.time()))
     options.add_argument("--only", type=int, help="do this point only")
     given = options.parse_args()
+    # `timeout` and CI end us by SIGTERM: the stack is taken down then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="chaos-self-") as folder:
         os.environ["CHAOSD_STATE"] = str(Path(folder) / "state")
         try:

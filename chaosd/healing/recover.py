@@ -58,6 +58,7 @@ async def recover(*, force: bool = False) -> list[Done]:
         # On servers of others what is broken outlives the testbed: its folder is needed until that is undone.
         if own or not (unread or leases.on(directory)):
             done.append(await _end(directory))
+    done += [Done(f"testbed {directory.name}", ok=False, error=str(error)) for directory, error in _unread()]
     for path in damaged:
         # Somebody broke something and nobody can tell what: only a person may decide that it is mended.
         why = f"{path} is damaged or of another version; see to the stack, then remove it"
@@ -104,14 +105,22 @@ def orphans() -> Iterator[Path]:
             yield directory
 
 
+def _unread() -> Iterator[tuple[Path, StackError]]:
+    """Testbeds whose record is there and cannot be read: nobody can tell whose they are."""
+    folder = testbeds_dir()
+    for directory in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            records.load(directory)
+        except StackError as error:
+            if (directory / records.FILE).exists():
+                yield directory, error
+
+
 def _forsaken(directory: Path) -> bool:
     """Whether a folder without a testbed's record was left by one who was killed while he made or removed it."""
     try:
         made_ns = directory.stat().st_mtime_ns
-        return (
-            directory.is_dir()
-            and not (directory / RECORD).exists()
-            and SystemClock().wall_ns() - made_ns > _MADE_WITHIN_NS
-        )
+        known = any((directory / name).exists() for name in (RECORD, records.FILE))
+        return directory.is_dir() and not known and SystemClock().wall_ns() - made_ns > _MADE_WITHIN_NS
     except OSError:
         return False

@@ -79,6 +79,16 @@ def load(directory: Path) -> Record:
         raw = json.loads((directory / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StackError(f"no testbed in {directory}: {error}", remedy="see `chaosd stack status`") from error
+    try:
+        return _parse(raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StackError(
+            f"the testbed in {directory} is of another version of chaosd: {error!r}",
+            remedy=f"`chaosd stack down {directory.name}` ends it by the marks of its processes",
+        ) from error
+
+
+def _parse(raw: dict[str, Any]) -> Record:
     return Record(
         name=raw["name"],
         marker=raw["marker"],

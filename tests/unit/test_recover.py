@@ -91,3 +91,14 @@ async def test_folder_that_was_left_half_made_is_removed_and_one_that_is_being_m
     assert not old.exists()
     assert young.exists()
     assert stack.exists()
+
+
+async def test_testbed_of_another_version_is_told_and_keeps_nothing_else_from_being_mended():
+    strange = announce("strange", provider="embedded", kept=False, owner=DEAD)
+    (strange / "testbed.json").write_text('{"name": "strange", "marker": "m"}')
+    orphan = announce("orphan", provider="embedded", kept=False, owner=DEAD)
+    done = await recover()
+    assert [(one.what, one.ok) for one in done] == [("testbed orphan ended", True), ("testbed strange", False)]
+    assert "another version" in done[1].error
+    assert strange.exists()
+    assert not orphan.exists()
