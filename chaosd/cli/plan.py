@@ -95,7 +95,19 @@ def _traffic(experiment: Experiment) -> str:
 
 
 def _envelopes(experiment: Experiment) -> int:
-    return round(experiment.traffic.rate_hz * experiment.traffic_ns / 1e9)
+    more = sum((rate_hz - experiment.traffic.rate_hz) * for_s for rate_hz, for_s in _overloads(experiment))
+    return round(experiment.traffic.rate_hz * experiment.traffic_ns / 1e9 + more)
+
+
+def _overloads(experiment: Experiment) -> list[tuple[float, float]]:
+    """(envelopes a second, seconds) of each."""
+    from chaosd.experiment.overlays import OverloadParams
+
+    return [
+        (step.params.rate_hz, step.for_ns / 1e9)
+        for step in experiment.overlays
+        if isinstance(step.params, OverloadParams)
+    ]
 
 
 def _time_line(experiment: Experiment) -> Iterator[str]:
@@ -164,10 +176,17 @@ def _limits(limits: Limits) -> str:
 
 def _headroom(experiment: Experiment) -> Iterator[str]:
     """What the longest outage leaves to catch up with: D·λ envelopes, at C − λ a second (docs/verification.md)."""
+    rate_hz, within_s = experiment.traffic.rate_hz, experiment.expect.recovery.within_ns / 1e9
+    for sent_hz, for_s in _overloads(experiment):
+        # (R − C)·D left, worked off at C − λ within W: C ≥ (R·D + λ·W) / (D + W).
+        needed_hz = (sent_hz * for_s + rate_hz * within_s) / (for_s + within_s)
+        yield (
+            f"{for_s:g} s of {sent_hz:,.0f}/s: within {within_s:g} s only a pipeline that can do more than "
+            f"{needed_hz:,.0f}/s works off what is left"
+        )
     longest_s = max((step.for_ns for step in experiment.timeline if step.fault in _OUTAGES), default=0) / 1e9
     if not longest_s:
         return
-    rate_hz, within_s = experiment.traffic.rate_hz, experiment.expect.recovery.within_ns / 1e9
     waiting = rate_hz * longest_s
     needed = f"within {within_s:g} s only a pipeline that can do more than {rate_hz + waiting / within_s:,.0f}/s"
     yield f"{longest_s:g} s of outage leave {waiting:,.0f} envelopes to catch up with: {needed}"

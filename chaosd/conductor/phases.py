@@ -63,7 +63,8 @@ async def measure(
     baseline = await schedule.steady("baseline", lasts_ns)
     await schedule.steady("faults", _SETTLE_NS)
     origin_ns = schedule.end_ns
-    injections.plan(experiment.timeline, origin_ns)
+    injections.plan(experiment.faults, origin_ns)
+    schedule.overlays.plan(experiment.overlays, origin_ns)
     # Inside the baseline: evidence from before it counts for nothing.
     await _sleep_until(context, baseline.start_ns)
     injections.measure_before()
@@ -75,7 +76,10 @@ async def measure(
         lasts_ns = max((step.at_ns + step.for_ns for step in experiment.timeline), default=0)
         context.phase("faults", names or "no fault: the control", lasts_ns)
         await breaking
-        after_ns = max(injections.clear_high_ns, origin_ns) + experiment.observe_ns + _MARGIN_NS
+        await _sleep_until(context, schedule.overlays.until_ns)
+        after_ns = (
+            max(injections.clear_high_ns, schedule.overlays.until_ns, origin_ns) + experiment.observe_ns + _MARGIN_NS
+        )
         context.phase("hold", "healed; watching the recovery", after_ns - context.clock.now_ns())
         while context.clock.now_ns() < after_ns and not stop.is_set():
             await asyncio.sleep(_STEP_S)

@@ -87,7 +87,7 @@ def refuse_strangers(file: str, section: StackSection, allowed: tuple[str, ...])
 
 def refuse_what_it_lacks(experiment: Experiment, capabilities: tuple[str, ...] | frozenset[str]) -> None:
     """Raise StackError for a fault that the stack cannot have."""
-    for step in experiment.timeline:
+    for step in experiment.faults:
         if step.needs == OWN and OWN not in capabilities:
             raise StackError(
                 f"{step.id}: {step.fault} on {step.on} cannot be undone; it is done only to a stack of chaosd's own",

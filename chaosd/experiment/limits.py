@@ -74,11 +74,12 @@ class Excess:
 def excesses(steps: Sequence[Placed], limits: Limits, brokers: int) -> Iterator[Excess]:
     """Every line that goes beyond a limit, once for each limit. `brokers`: how many the stack has.
 
-    What is drawn counts with all that any seed could make of it.
+    What is drawn counts with all that any seed could make of it; overlays break nothing and do not count.
     """
     told: set[tuple[int, str]] = set()
-    for placed in steps:
-        for name, excess in _of(placed, steps, limits, brokers):
+    faults = [placed for placed in steps if not placed.step.overlay]
+    for placed in faults:
+        for name, excess in _of(placed, faults, limits, brokers):
             if (placed.line, name) not in told:
                 told.add((placed.line, name))
                 yield excess

@@ -64,9 +64,12 @@ def resolve(
     # Of a file that is not as it must be, nobody knows how many of a thing there are: any number will do.
     brokers, replicas = (form.stack.kafka.brokers, form.replicas) if form else (BROKERS_MAX, REPLICAS_MAX)
     limits = limits.tightened(form.limits) if form else limits
-    steps = Timeline(source, catalogue, problems, seed, brokers, replicas, limits).read()
+    timeline = Timeline(source, catalogue, problems, seed, brokers, replicas, limits)
+    steps = timeline.read()
     if form is not None and targets and form.target not in targets:
         problems.append(source.unknown("there is no such target", ("target",), form.target, targets))
+    if form is not None:
+        timeline.check_overlays(form.traffic.resolve())
     if form is None or problems:
         raise one_error(problems)
     traffic = form.traffic.resolve()

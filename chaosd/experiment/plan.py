@@ -14,7 +14,10 @@ import numpy as np
 from chaosd.envelope.poison import KINDS
 
 # One row per planned envelope. `kind` 0 = an ordinary envelope, else 1 + the index in `envelope.poison.KINDS`.
-PLANNED = np.dtype([("stream", "u2"), ("seq", "u4"), ("due_ns", "i8"), ("kind", "u1")])
+# `twice` 1 = the same record is sent a second time, right after the first.
+PLANNED = np.dtype([("stream", "u2"), ("seq", "u4"), ("due_ns", "i8"), ("kind", "u1"), ("twice", "u1")])
+# Whether an envelope is sent twice has its own chance, apart from whether it is spoiled.
+TWICE = 0x7477696365
 
 _MASK_64 = (1 << 64) - 1
 _GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -26,7 +29,8 @@ class Segment:
 
     Envelope number j of it has the global index k = first + j, stream k % streams, seq k // streams, and is due at
     start_ns + j * interval_ns. `phase` is one of warmup, burst, baseline, faults, tail, fence. `poison` gives the share
-    of each kind.
+    of each kind, `duplicates` the share of ordinary envelopes that are sent twice. A spoiled one never is: what cannot
+    be read has no identity by which a pipeline could know it again.
     """
 
     index: int
@@ -37,6 +41,7 @@ class Segment:
     interval_ns: int
     streams: int
     poison: tuple[tuple[str, float], ...] = ()
+    duplicates: float = 0.0
 
 
 def expand(segment: Segment, seed: int) -> np.ndarray:
@@ -47,6 +52,8 @@ def expand(segment: Segment, seed: int) -> np.ndarray:
     rows["seq"] = k // segment.streams
     rows["due_ns"] = segment.start_ns + (k - segment.first) * segment.interval_ns
     rows["kind"] = _kinds(_chances(seed, k), segment.poison)
+    if segment.duplicates:
+        rows["twice"] = (_shares(_chances(seed ^ TWICE, k)) < segment.duplicates) & (rows["kind"] == 0)
     return rows
 
 
@@ -83,9 +90,14 @@ def _chances(seed: int, k: np.ndarray) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
+def _shares(chances: np.ndarray) -> np.ndarray:
+    """64 random bits as numbers in [0, 1)."""
+    return np.asarray((chances >> np.uint64(11)).astype(np.float64) / float(1 << 53))
+
+
 def _kinds(chances: np.ndarray, poison: tuple[tuple[str, float], ...]) -> np.ndarray:
     kinds = np.zeros(len(chances), dtype=np.uint8)
-    left = (chances >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    left = _shares(chances)
     undecided = np.ones(len(chances), dtype=bool)
     for kind, share in poison:
         # The same subtractions in the same order as kind_of: floating point must not tell them apart.

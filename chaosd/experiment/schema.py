@@ -52,6 +52,6 @@ def _step(name: str, fault: FaultForm, common: dict[str, Any], params: dict[str,
         "type": "object",
         "title": name,
         "properties": {**own, **params.get("properties", {})},
-        "required": [*common["required"], *params.get("required", ())],
+        "required": [*common["required"], *(["on"] if len(fault.on) > 1 else []), *params.get("required", ())],
         "additionalProperties": False,
     }

@@ -190,6 +190,16 @@ class Experiment:
     limits: Limits = DEFAULT
 
     @property
+    def faults(self) -> tuple[Step, ...]:
+        """The steps that break something."""
+        return tuple(step for step in self.timeline if not step.overlay)
+
+    @property
+    def overlays(self) -> tuple[Step, ...]:
+        """The steps that change the traffic."""
+        return tuple(step for step in self.timeline if step.overlay)
+
+    @property
     def observe_ns(self) -> int:
         """How long traffic goes on after the last heal: limit + hold + the largest θ that can be judged."""
         within_ns = self.expect.recovery.within_ns

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from chaosd.experiment.document import Document, Place
 from chaosd.experiment.limits import DEFAULT, Limits, excesses
+from chaosd.experiment.overlays import problem
 from chaosd.experiment.problems import validate
-from chaosd.experiment.spec import FaultForm
+from chaosd.experiment.spec import FaultForm, Traffic
 from chaosd.experiment.timeline import Placed, Step, clashes
 from chaosd.experiment.windows import LONGEST_NS, TIMES_MAX, Repeated, Span, occurrences
 from chaosd.experiment.written import StepForm
@@ -52,6 +53,12 @@ class Timeline:
         steps = sorted((placed.step for placed in self.placed), key=lambda step: step.at_ns)
         return tuple(replace(step, id=f"{n}-{step.fault}-{names.plain(step.on)}") for n, step in enumerate(steps, 1))
 
+    def check_overlays(self, traffic: Traffic) -> None:
+        """Add what cannot be laid over this traffic, once for each line."""
+        for line, step in {placed.line: placed.step for placed in self.placed}.items():
+            if (found := problem(step, traffic)) is not None:
+                self._wrong(found[0], ("timeline", line), found[1])
+
     def _wrong(self, problem: str, where: Place, expected: str) -> None:
         self.problems.append(self.source.error(problem, where, expected=expected))
 
@@ -72,6 +79,11 @@ class Timeline:
     def _on(self, form: StepForm, fault: FaultForm, where: Place) -> str | None:
         """What the step is on, by the name of the thing; None when it cannot be."""
         known = fault.things(self.brokers)
+        if not form.on:
+            if len(known) == 1:
+                return known[0]
+            self._wrong("the key 'on' is missing", where, "on: one of " + ", ".join(known))
+            return None
         if form.on not in known:
             error = self.source.unknown(f"{form.fault} cannot be done to this", (*where, "on"), form.on, known)
             self.problems.append(error)

@@ -12,6 +12,8 @@ from chaosd.experiment.windows import Occurrence
 from chaosd.kernel import names
 from chaosd.kernel.units import format_duration
 
+# What overlays are `on`: the run's own traffic.
+TRAFFIC = "traffic"
 # Faults that end or stop a process, by the capability they need of the stack.
 _OF_PROCESSES = "restart"
 
@@ -40,6 +42,11 @@ class Step:
     def until_ns(self) -> int:
         """When the fault is to be undone."""
         return self.at_ns + self.for_ns
+
+    @property
+    def overlay(self) -> bool:
+        """Whether it is laid over the traffic, and breaks nothing."""
+        return self.on == TRAFFIC
 
     def to_json(self) -> dict[str, Any]:
         """JSON values only; `params` as its model writes them."""

@@ -160,7 +160,11 @@ class StepForm(BaseModel):
     )
     repeat: RepeatForm | None = Field(default=None, description="Again and again: {every: 5s, times: 3}.")
     fault: str = Field(description="What is done.")
-    on: str = Field(description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), or `target`.")
+    on: str = Field(
+        default="",
+        description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), or `target`. An overlay of the "
+        "traffic needs none.",
+    )
     replica: int | None = Field(
         default=None, ge=0, strict=True, description="Which replica of the target, from 0; all of them by default."
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chaosd.experiment import overlays
 from chaosd.experiment.spec import Experiment
-from chaosd.experiment.timeline import Step
+from chaosd.experiment.timeline import TRAFFIC, Step
 from chaosd.faults.params import FORM
 from chaosd.faults.table import FAMILIES, FAULTS
 from chaosd.kernel.proof import Proof
@@ -19,6 +20,7 @@ _FAMILIES = {
     "process": "Processes, of a part, of Toxiproxy or of the target",
     "redis": "Redis, by its own commands",
     "kafka": "Kafka, by its own administration",
+    TRAFFIC: "Traffic, laid over the plan of what is sent",
     "postgres": "PostgreSQL, by its own statements",
 }
 # What a fault needs of the stack, in words.
@@ -77,7 +79,7 @@ def describe(experiments: Iterable[Experiment] = ()) -> dict[str, Description]:
     for experiment in sorted(experiments, key=lambda one: len(one.timeline)):
         for step in experiment.timeline:
             examples.setdefault(step.fault, _example(experiment, step))
-    return {
+    broken = {
         fault.name: Description(
             name=fault.name,
             family=family,
@@ -93,6 +95,22 @@ def describe(experiments: Iterable[Experiment] = ()) -> dict[str, Description]:
         for family, faults in FAMILIES.items()
         for fault in faults
     }
+    laid_over = {
+        name: Description(
+            name=name,
+            family=TRAFFIC,
+            summary=overlays.SUMMARIES[name],
+            about=" ".join((form.params.__doc__ or "").split()),
+            on=form.on,
+            needs="nothing: it is data in the plan of the traffic, without a lease (`on` need not be said)",
+            voids=(),
+            irreversible=False,
+            parameters=parameters(form.params),
+            example=examples.get(name),
+        )
+        for name, form in overlays.FORMS.items()
+    }
+    return {**broken, **laid_over}
 
 
 def parameters(model: type[BaseModel]) -> tuple[Parameter, ...]:
@@ -128,6 +146,8 @@ def _written(value: Any) -> str:
 
 
 def _example(experiment: Experiment, step: Step) -> Example:
+    if step.overlay:
+        return Example(experiment.name, _step(step), tuple(map(_proof, overlays.proofs(step))), ("it breaks nothing",))
     fault = FAULTS[step.fault]
     return Example(
         experiment.name,

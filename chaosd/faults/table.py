@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chaosd.experiment import overlays
 from chaosd.experiment.spec import FaultForm
 from chaosd.faults import kafka, links, network, postgres, process, redis
 from chaosd.faults.fault import Fault
@@ -49,8 +50,9 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for family in FAMILIES.values()
 
 
 def forms() -> Mapping[str, FaultForm]:
-    """What an experiment may say about each fault."""
-    return {
+    """What an experiment may say about each fault, and about each overlay of its traffic."""
+    faults = {
         name: FaultForm(name=name, params=fault.params, on=fault.on, needs=fault.needs, claims=fault.claims)
         for name, fault in FAULTS.items()
     }
+    return {**faults, **overlays.FORMS}

@@ -76,8 +76,10 @@ def _schema(name: str, *fields: tuple[str, str]) -> Schema:
     return Schema(name, np.dtype(list(fields)))
 
 
-# What the generator handed to its client.
-SENDS = _schema("sends", ("stream", "u2"), ("seq", "u4"), ("due_ns", "i8"), ("sent_ns", "i8"), ("topic", "u1"))
+# What the generator handed to its client. `copy` 1: the same record again, on purpose.
+SENDS = _schema(
+    "sends", ("stream", "u2"), ("seq", "u4"), ("due_ns", "i8"), ("sent_ns", "i8"), ("topic", "u1"), ("copy", "u1")
+)
 # How each send ended. `error` is an index into the facts `error_class` of the same process, 0 = none.
 ACKS = _schema(
     "acks",
@@ -89,6 +91,7 @@ ACKS = _schema(
     ("offset", "i8"),
     ("acked_ns", "i8"),
     ("error", "u2"),
+    ("copy", "u1"),
 )
 # Every record read from the run's topics. `final`: 0 live, 1 fresh read after the drain. `content` is a 64-bit hash of
 # key and value; `origin_*` are the coordinates that a DLQ record claims for its input (-1 elsewhere or when absent).

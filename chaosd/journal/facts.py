@@ -48,6 +48,7 @@ def segments(facts: Sequence[Fact]) -> tuple[Segment, ...]:
                 interval_ns=int(fact["interval_ns"]),
                 streams=int(fact["streams"]),
                 poison=tuple((str(kind), float(share)) for kind, share in fact.get("poison", ())),
+                duplicates=float(fact.get("duplicates", 0.0)),
             )
         except (KeyError, TypeError, ValueError):
             continue

@@ -19,6 +19,8 @@ from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
 _TOPIC_BIT, _PARTITION_BIT, _OFFSET_BIT = 56, 41, 1
 _NONE = np.iinfo(np.int64).max
 _MISLEADING = int(Deviation.FOREIGN | Deviation.COORDINATES)
+# The better outcome of two sendings, and of equal ones the first's: who is written last stays.
+_RANKS = np.array([3, 1, 2, 0])
 _NOT_OURS = int(Deviation.FOREIGN | Deviation.UNPLANNED)
 
 
@@ -75,8 +77,11 @@ def sends(plan: Plan, sends: np.ndarray, acks: np.ndarray, watermark: int, *, co
 
     Without a row an envelope below the watermark may have been sent. `complete`: the generator ended in order, so that
     an envelope without a row was not sent.
+
+    A record that was sent twice is one envelope: its first sending counts, and the better one of its two outcomes.
     """
     envelopes = plan.envelopes
+    sends, acks = sends[sends["copy"] == 0], acks[np.lexsort((-acks["copy"].astype(np.int8), _RANKS[acks["outcome"]]))]
     if not complete:
         envelopes["outcome"][envelopes["k"] < watermark] = Outcome.INDETERMINATE
     rows = plan.rows(sends["stream"], sends["seq"])

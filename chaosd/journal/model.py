@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from chaosd.experiment.timeline import TRAFFIC
 from chaosd.journal.columns import HEARTBEATS, SIGHTINGS, Role
 from chaosd.kernel.proof import Proof
 
@@ -88,6 +89,11 @@ class InjectionFacts:
     clear_high_ns: int = -1
     healed_by: str = ""
     state: str = "planned"
+
+    @property
+    def overlay(self) -> bool:
+        """Whether it changed the traffic and broke nothing: excuses nothing, and what it left is to be worked off."""
+        return self.on == TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ class Source(StrEnum):
     CLOSE_MS = "canary.close_ms"  # how long a proxied connection that we close takes to be closed by the other side
     OUTCOME = "canary.outcome"  # how proxied probes of the part end
     DIRECT_OUTCOME = "canary.direct_outcome"  # how DIRECT probes of the part end
+    SENT_HZ = "generator.sent_hz"  # envelopes sent a second, whatever is `on`
+    SENT_POISON = "generator.poison"  # the share of envelopes sent that are spoiled, of the kinds in `words`
+    SENT_TWICE = "generator.twice"  # the share of envelopes sent that are sent twice
     PROCESS_START = "process.start"  # the part's process is another one than before
     PROCESS_STATE = "process.state"  # the sampled scheduler state of a process
     GAUGE = "gauge"  # a value that the part's own server tells (`Proof.gauge` names it)

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from chaosd.envelope.partition import partition_of
+from chaosd.experiment.content import Rendered
 from chaosd.journal.columns import ACKS, HEARTBEATS, SENDS, Outcome, Role
 from chaosd.journal.write import Columns, Facts
 from chaosd.kernel.clock import MS, SECOND, Clock
@@ -66,7 +67,7 @@ class Generator:
         self._beats = Columns(run_dir, "generator", HEARTBEATS)
         self._topic_index = next(i for i, topic in enumerate(config.topics) if topic.role == Role.INPUT.name.lower())
         self._classes: dict[str, int] = {}
-        self._pending: dict[tuple[int, int], None] = {}
+        self._pending: dict[tuple[int, int, int], None] = {}
         self._wake = asyncio.Event()  # the loop of sends
         self._planned = asyncio.Event()  # the watermark
         self._poisoned = False
@@ -164,10 +165,14 @@ class Generator:
 
     async def _send(self, due: Due) -> None:
         record = self._content.render(due.stream, due.seq, due.kind)
-        sent_ns = self._clock.now_ns()
-        self.lag_ns = max(self.lag_ns, sent_ns - due.due_ns)
-        self._sends.append((due.stream, due.seq, due.due_ns, sent_ns, self._topic_index))
-        self.sent += 1
+        self.lag_ns = max(self.lag_ns, self._clock.now_ns() - due.due_ns)
+        for copy in range(1 + due.twice):
+            await self._hand_over(due, record, copy)
+
+    async def _hand_over(self, due: Due, record: Rendered, copy: int) -> None:
+        """Give a record to the client; `copy` 1 is the same again. People are told of envelopes, not of copies."""
+        self._sends.append((due.stream, due.seq, due.due_ns, self._clock.now_ns(), self._topic_index, copy))
+        self.sent += copy == 0
         try:
             sending = await self._producer.send(
                 self._config.topic,
@@ -177,29 +182,30 @@ class Generator:
                 headers=list(record.headers),
             )
         except KafkaError as error:
-            self._failed(due, error, local=True)
+            self._failed(due, error, copy, local=True)
             return
-        self._pending[due.stream, due.seq] = None
-        sending.add_done_callback(partial(self._sent, due))
+        self._pending[due.stream, due.seq, copy] = None
+        sending.add_done_callback(partial(self._sent, due, copy))
 
-    def _sent(self, due: Due, sending: asyncio.Future[Any]) -> None:
-        if self._pending.pop((due.stream, due.seq), self) is self:
+    def _sent(self, due: Due, copy: int, sending: asyncio.Future[Any]) -> None:
+        if self._pending.pop((due.stream, due.seq, copy), self) is self:
             return  # given up before
         error = sending.exception() if not sending.cancelled() else asyncio.CancelledError()
         if error is not None:
-            self._failed(due, error, local=False)
+            self._failed(due, error, copy, local=False)
             return
-        self.acked += 1
+        self.acked += copy == 0
         done = sending.result()
         self._acks.append(
-            (due.stream, due.seq, 0, self._topic_index, done.partition, done.offset, self._clock.now_ns(), 0)
+            (due.stream, due.seq, 0, self._topic_index, done.partition, done.offset, self._clock.now_ns(), 0, copy)
         )
 
-    def _failed(self, due: Due, error: BaseException, *, local: bool) -> None:
+    def _failed(self, due: Due, error: BaseException, copy: int, *, local: bool) -> None:
         self.failed += 1
         outcome = outcome_of(error, local=local)
         code = self._class_of(type(error).__name__)
-        self._acks.append((due.stream, due.seq, outcome, self._topic_index, -1, -1, self._clock.now_ns(), code))
+        now_ns = self._clock.now_ns()
+        self._acks.append((due.stream, due.seq, outcome, self._topic_index, -1, -1, now_ns, code, copy))
         if isinstance(error, POISONING) and not self._poisoned:
             self._poisoned = True
             self._facts.append("generator_poisoned", durable=True, errors=[type(error).__name__])
@@ -240,8 +246,9 @@ class Generator:
                 break
             await asyncio.sleep(_TICK_NS / SECOND)
         pending = len(self._pending)
-        for stream, seq in self._pending:
-            row = (stream, seq, Outcome.INDETERMINATE, self._topic_index, -1, -1, -1, self._class_of("Unresolved"))
+        for stream, seq, copy in self._pending:
+            code = self._class_of("Unresolved")
+            row = (stream, seq, Outcome.INDETERMINATE, self._topic_index, -1, -1, -1, code, copy)
             self._acks.append(row)
         self._pending.clear()
         self._flush()

@@ -20,12 +20,13 @@ class Due(NamedTuple):
     seq: int
     due_ns: int
     kind: int
+    twice: int = 0
 
 
 @dataclass(slots=True)
 class _Piece:
     segment: Segment
-    rows: list[tuple[int, int, int, int]]
+    rows: list[tuple[int, int, int, int, int]]
     position: int = 0
 
 

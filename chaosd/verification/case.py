@@ -61,11 +61,14 @@ class Case:
         return np.asarray(chosen[np.minimum(envelopes["segment"], size)])
 
     def fault_spans(self, after_ns: int = 0) -> np.ndarray:
-        """[call, clear + `after_ns`] of every injection that was tried; unhealed ones never end."""
+        """[call, clear + `after_ns`] of every injection that was tried; unhealed ones never end.
+
+        Overlays are none of them: they break nothing, so they excuse nothing.
+        """
         spans = [
             (injection.call_ns, injection.clear_high_ns + after_ns if injection.clear_high_ns >= 0 else NEVER_NS)
             for injection in self.run.injections
-            if injection.call_ns >= 0
+            if injection.call_ns >= 0 and not injection.overlay
         ]
         return np.array(spans, np.int64).reshape(-1, 2)
 

@@ -7,17 +7,17 @@ the servers told of themselves. `felt` is never required, or a robust target cou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from chaosd.journal.columns import Path, Probe, ProbeOutcome, State
+from chaosd.journal.columns import SENDS, Path, Probe, ProbeOutcome, State
 from chaosd.journal.model import History, InjectionFacts, RunFacts
 from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.proof import Proof, Relation, Source
-from chaosd.verification import gauges
+from chaosd.verification import gauges, sent
 
 TARGET, TOXIPROXY = "target", "toxiproxy"
 PROVED, MISSING, UNKNOWN = "proved", "missing", "unknown"
@@ -41,6 +41,7 @@ class Evidence:
     exposure: np.ndarray
     resources: np.ndarray
     gauges: np.ndarray
+    sends: np.ndarray = field(default_factory=lambda: np.zeros(0, SENDS.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Window:
 
 def gather(history: History) -> Evidence:
     """Read the columns."""
-    return Evidence(*(history.column(name) for name in ("canaries", "exposure", "resources", "gauges")))
+    return Evidence(*(history.column(name) for name in ("canaries", "exposure", "resources", "gauges", "sends")))
 
 
 def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) -> FaultVerdict:
@@ -84,6 +85,8 @@ def judge_fault(run: RunFacts, evidence: Evidence, injection: InjectionFacts) ->
     if gone is not None:
         proofs = _each(run, injection.healed)
         healed = [_Check(run, evidence, injection, proof, gone, healed=True).holds(shown) for proof in proofs]
+    if injection.overlay:  # it breaks nothing, so there is nothing to be healed, and nothing to be on the way of
+        return FaultVerdict(injection, PROVED if bite and all(bite) else MISSING, PROVED, PROVED, shown)
     exposed, bypass = _exposed(run, evidence, injection, shown)
     return FaultVerdict(
         injection,
@@ -139,6 +142,8 @@ def _after(run: RunFacts, injection: InjectionFacts) -> Window | None:
 
 
 def _one_way(one: InjectionFacts, other: InjectionFacts) -> bool:
+    if one.overlay or other.overlay:
+        return False
     kinds = {names.kind(one.on), names.kind(other.on)}
     return names.touch(one.on, other.on) or (TOXIPROXY in kinds and TARGET not in kinds)
 
@@ -176,6 +181,10 @@ class _Check:
             return np.asarray(rows[:0])
         mine = (rows["on"] == self.run.parts.index(part)) & (rows["path"] == path) & np.isin(rows["probe"], probes)
         return np.asarray(rows[mine])
+
+    def sent(self) -> tuple[np.ndarray, int, int]:
+        """What the generator handed to its client, and the window."""
+        return self.evidence.sends, self.window.from_ns, self.window.until_ns
 
     def process(self) -> np.ndarray:
         """The samples of the proof's process, in order of time."""
@@ -343,6 +352,9 @@ _RULES: dict[Source, Callable[[_Check], _Answer]] = {
     Source.PROCESS_START: _process_start,
     Source.PROCESS_STATE: _process_state,
     Source.GAUGE: _gauge,
+    Source.SENT_HZ: lambda check: sent.rate(*check.sent(), check.proof),
+    Source.SENT_TWICE: lambda check: sent.twice(*check.sent(), check.proof),
+    Source.SENT_POISON: lambda check: sent.poison(check.run, *check.sent(), check.proof),
 }
 
 

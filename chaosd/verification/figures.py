@@ -35,7 +35,9 @@ def figures(run: RunFacts, recovery: Recovery, high: View, rows: np.ndarray, thr
 
 
 def headroom(run: RunFacts, rows: np.ndarray, episode: Episode) -> dict[str, float] | None:
-    """What an outage of this length leaves to catch up: D·(λ − C_f) results at C − λ, C from the burst of the warm-up.
+    """What an outage of this length leaves to catch up: D·(λ_f − C_f) results at C − λ.
+
+    C is from the burst of the warm-up, λ_f and C_f are what was due and what came out while it lasted.
 
     None when no burst was sent or it did not come out.
     """
@@ -47,10 +49,13 @@ def headroom(run: RunFacts, rows: np.ndarray, episode: Episode) -> dict[str, flo
     capacity_hz = len(burst) / max(1e-9, float(done.max() - burst["due_ns"].min()) / SECOND)
     rate_hz = SECOND / segments[-1].interval_ns
     outage_s = (episode.clear_ns - episode.call_ns) / SECOND
-    seen = rows["until_high_ns"]
-    residual_hz = float(((seen >= episode.call_ns) & (seen <= episode.clear_ns)).sum()) / max(outage_s, 1e-9)
+    due, seen = (
+        ((t >= episode.call_ns) & (t <= episode.clear_ns)).sum() for t in (rows["due_ns"], rows["until_high_ns"])
+    )
+    residual_hz = float(seen) / max(outage_s, 1e-9)
     spare_hz = capacity_hz - rate_hz
-    backlog = max(0.0, outage_s * (rate_hz - residual_hz))
+    # Of what was really due meanwhile: with an overload that is more than the traffic's own rate.
+    backlog = max(0.0, float(due) - float(seen))
     catch_up_s = backlog / spare_hz if spare_hz > 0 else float("inf")
     figures = {
         "outage_s": outage_s,

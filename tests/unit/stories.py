@@ -158,10 +158,10 @@ def _rows(story: dict[str, Any], run: RunFacts) -> dict[str, np.ndarray]:
             record = (0, *at, 5, due, *who, 0, flags, who[1] * 7 + who[0], -1, -1)
             seen += [(*record, final) for final in fate["input_reads"]]
         if fate["send"] != "none":
-            sends.append((*who, due, due + 1000, 0))
+            sends.append((*who, due, due + 1000, 0, 0))
         outcome = {"acked": Outcome.ACKED, "rejected": Outcome.REJECTED, "unknown": Outcome.INDETERMINATE}
         if fate["send"] in outcome:
-            acks.append((*who, outcome[fate["send"]], 0, *at, due + 2000, 0))
+            acks.append((*who, outcome[fate["send"]], 0, *at, due + 2000, 0, 0))
         seen += _results(fate, who, due, kind, at, out_tops)
     for number, (flag, topic, place) in enumerate(story["strays"]):
         who = (NO_STREAM, 0) if flag is Deviation.UNIDENTIFIED else (1, 60_000)

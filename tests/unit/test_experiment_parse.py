@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import textwrap
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from experiment_files import FAULTS, REPEATED, STEP, Late, file, parse, refused
 
 from chaosd.experiment import document
-from chaosd.experiment.parse import expand, find, load, name_of, resolve
+from chaosd.experiment.parse import expand, find, load, name_of
 from chaosd.experiment.schema import experiment_schema
-from chaosd.experiment.spec import Expect, Experiment, FaultForm, Recovery
+from chaosd.experiment.spec import Expect, Recovery
 from chaosd.experiment.timeline import lasts_ns
-from chaosd.experiment.windows import Repeated, Span, occurrences
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.errors import SourceError, UsageError
-from chaosd.kernel.units import parse_duration_ns
-
-
-def whole(text: str) -> str:
-    parse_duration_ns(text)
-    return text
-
-
-class Late(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    latency: Annotated[str, Field(examples=["400ms"]), AfterValidator(whole)]
-    direction: Literal["upstream", "downstream", "both"] = "downstream"
-
-
-class Nothing(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-NETWORK = ("redis", "kafka", "postgres")
-FAULTS = {
-    "latency": FaultForm("latency", Late, NETWORK, "proxy"),
-    "down": FaultForm("down", Nothing, NETWORK, "proxy", ("the switch",)),
-    "flap": FaultForm("flap", Nothing, NETWORK, "proxy", ("the switch",)),
-    "restart": FaultForm("restart", Nothing, (*NETWORK, "target"), "restart"),
-    "kill": FaultForm("kill", Nothing, (*NETWORK, "target"), "restart"),
-    "pause": FaultForm("pause", Nothing, (*NETWORK, "target"), "restart"),
-    "quota": FaultForm("quota", Nothing, ("kafka",), "admin"),
-}
-STEP = "{at: 0s, for: 4s, fault: down, on: redis}"
-REPEATED = "{{at: 0s, for: 1s, fault: down, repeat: {{{}}}, on: redis}}"
-
-
-def file(timeline: str = STEP, more: str = "", head: str = "chaosd: 1\ntitle: t") -> str:
-    steps = "\n".join(f"  - {line}" for line in timeline.splitlines())
-    return f"{head}\n{textwrap.dedent(more)}\ntimeline:\n{steps}\n" if timeline else f"{head}\n{more}\ntimeline: []\n"
-
-
-def parse(text: str, profile: str = "standard", targets=(), seed: int = 0) -> Experiment:
-    return resolve(document.parse(text, "x.yaml"), FAULTS, name="x", profile=profile, targets=targets, seed=seed)
-
-
-def refused(text: str, **arguments) -> str:
-    with pytest.raises(SourceError) as caught:
-        parse(text, **arguments)
-    return caught.value.message
 
 
 def test_a_full_file_becomes_numbers_in_plain_units():
@@ -128,46 +77,6 @@ def test_steps_are_sorted_by_time_and_numbered():
     made = parse(file(STEP.replace("0s", "9s", 1) + "\n" + STEP + "\n{at: 1s, for: 1s, fault: kill, on: target}"))
     assert [step.id for step in made.timeline] == ["1-down-redis", "2-kill-target", "3-down-redis"]
     assert lasts_ns(made.timeline) == 13 * SECOND
-
-
-def test_a_step_is_repeated_so_often_or_so_long():
-    made = parse(file(REPEATED.format("every: 2s, times: 3")))
-    assert [step.at_ns for step in made.timeline] == [0, 2 * SECOND, 4 * SECOND]
-    assert [step.id for step in made.timeline] == ["1-down-redis", "2-down-redis", "3-down-redis"]
-    made = parse(file(REPEATED.format("every: 2s, until: 4s")))
-    assert [step.at_ns for step in made.timeline] == [0, 2 * SECOND]
-
-
-def test_a_process_may_be_ended_at_once_again_and_again():
-    assert len(parse(file("{at: 0s, fault: kill, on: target, repeat: {every: 4s, times: 3}}")).timeline) == 3
-
-
-DRAWN = "{at: {between: [1s, 9s]}, for: {between: [1s, 3s]}, fault: down, on: redis}"
-
-
-def test_what_is_drawn_follows_from_the_seed_and_lies_in_its_window():
-    steps = [parse(file(DRAWN), seed=seed).timeline[0] for seed in range(50)]
-    assert steps == [parse(file(DRAWN), seed=seed).timeline[0] for seed in range(50)]
-    assert len({step.at_ns for step in steps}) > 40
-    assert all(SECOND <= step.at_ns <= 9 * SECOND and SECOND <= step.for_ns <= 3 * SECOND for step in steps)
-    assert all(step.at_ns % MS == 0 for step in steps)
-    assert steps[0].to_json()["drawn"] == ["at", "for"]
-
-
-def test_what_is_drawn_for_a_line_does_not_depend_on_those_after_it():
-    alone, both = parse(file(DRAWN), seed=7), parse(file(DRAWN + "\n" + DRAWN.replace("redis", "kafka")), seed=7)
-    assert next(one for one in both.timeline if one.on == "redis").at_ns == alone.timeline[0].at_ns
-
-
-@given(st.integers(0, 2**32), st.integers(1, 20), st.integers(0, 5), st.integers(2, 6))
-def test_repetitions_of_a_drawn_step_never_overlap_and_stay_where_they_may_be(seed, at_ms, jitter_ms, times):
-    every = Span((20 + jitter_ms) * MS, (30 + jitter_ms) * MS)
-    lasts = Span(10 * MS, (19 + jitter_ms) * MS)
-    found = list(occurrences(0, Span(at_ms * MS, 2 * at_ms * MS), lasts, Repeated(every, times, None), seed))
-    assert len(found) == times
-    for one, following in itertools.pairwise(found):
-        assert one.at_ns + one.for_ns < following.at_ns
-    assert all(one.earliest_ns <= one.at_ns and one.at_ns + one.for_ns <= one.latest_ns for one in found)
 
 
 def test_a_process_that_is_started_at_once_needs_no_duration():
@@ -275,40 +184,6 @@ def test_the_resolved_experiment_is_json_with_its_defaults():
 def test_what_is_wrong_is_told_with_place_and_remedy(text, words):
     message = refused(text)
     assert all(word in message for word in words), message
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        f"{STEP}\n{STEP}",
-        f"{STEP}\n{{at: 4s, for: 1s, fault: down, on: redis}}",
-        "{at: 0s, for: 4s, fault: pause, on: target}\n{at: 2s, for: 1s, fault: kill, on: target}",
-        "{at: 2s, for: 1s, fault: kill, on: kafka}\n{at: 0s, for: 4s, fault: restart, on: kafka}",
-        "{at: 0s, fault: restart, on: redis}\n{at: 0s, fault: kill, on: redis}",
-        "{at: 0s, for: 4s, fault: flap, on: redis}\n{at: 1s, for: 1s, fault: down, on: redis}",
-        f"{{at: 0s, for: 1s, fault: down, repeat: {{every: 5s, times: 3}}, on: redis}}\n{STEP.replace('0s', '7s', 1)}",
-        # With some seeds they would not meet.
-        f"{STEP}\n{{at: {{between: [0s, 100s]}}, for: 1s, fault: down, on: redis}}",
-        f"{STEP.replace('for: 4s', 'for: {between: [1s, 5s]}')}\n{{at: 5s, for: 1s, fault: down, on: redis}}",
-    ],
-)
-def test_steps_that_cannot_be_done_together_are_refused_at_the_later_line(steps):
-    message = refused(file(steps))
-    assert "x.yaml:6:5: timeline[1]" in message
-    assert "at the same time" in message
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        f"{STEP}\n{STEP.replace('redis', 'kafka')}",
-        f"{STEP}\n{{at: 4.1s, for: 1s, fault: down, on: redis}}",
-        f"{STEP}\n{{at: 1s, for: 1s, fault: restart, on: redis}}",
-        "{at: 0s, for: 4s, fault: pause, on: target}\n{at: 2s, for: 1s, fault: kill, on: kafka}",
-    ],
-)
-def test_steps_that_can_be_done_together_are_not(steps):
-    assert len(parse(file(steps)).timeline) == 2
 
 
 def test_all_problems_of_a_file_are_told_at_once_in_their_order():

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from chaosd.experiment import overlays
 from chaosd.faults import network
 from chaosd.faults.table import FAULTS, forms
 from chaosd.kernel.proof import Relation, Source
@@ -202,9 +203,9 @@ def test_what_cannot_be_undone_needs_a_stack_of_chaosds_own():
 
 
 def test_forms_name_every_fault():
-    assert {name: form.params for name, form in forms().items()} == {
-        name: fault.params for name, fault in FAULTS.items()
-    }
+    broken = {name: fault.params for name, fault in FAULTS.items()}
+    laid_over = {name: form.params for name, form in overlays.FORMS.items()}
+    assert {name: form.params for name, form in forms().items()} == {**broken, **laid_over}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chaosd.cli.app import run
+from chaosd.experiment import overlays
 from chaosd.faults.describe import describe
 from chaosd.faults.table import FAMILIES, FAULTS
 
@@ -56,7 +57,7 @@ def test_what_cannot_be_undone_and_what_is_taken_away_are_told(capsys):
 
 def test_it_is_there_for_programs_too(capsys):
     assert run(["faults", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == list(FAULTS)
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == [*FAULTS, *overlays.FORMS]
     assert run(["faults", "lock_table", "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
     assert one["parameters"][0] == {

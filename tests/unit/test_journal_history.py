@@ -67,12 +67,12 @@ def _story(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     for k in range(50):
         stream, seq = k % STREAMS, k // STREAMS
-        sends.append((stream, seq, 0, 20_000 + k, 0))
+        sends.append((stream, seq, 0, 20_000 + k, 0, 0))
         outcome = chance.choice([0, 0, 0, 1, 2])
         in_log = outcome == 0 or (outcome == 2 and chance.random() < 0.5)
         offset = place(0, stream % 2) if in_log else -1
         if outcome != 2 or chance.random() < 0.5:
-            acks.append((stream, seq, outcome, 0, stream % 2, offset if outcome == 0 else -1, 21_000 + k, 0))
+            acks.append((stream, seq, outcome, 0, stream % 2, offset if outcome == 0 else -1, 21_000 + k, 0, 0))
         if not in_log:
             continue
         seen.extend(_sighting(0, stream % 2, offset, stream, seq, 22_000, final) for final in (0, 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosd.envelope.poison import KINDS
-from chaosd.experiment.plan import Segment, chance, expand, global_index, kind_of
+from chaosd.experiment.plan import TWICE, Segment, chance, expand, global_index, kind_of
 
 # A busy machine is no reason to fail; each example takes microseconds.
 settings.register_profile("chaosd", deadline=None, max_examples=60)
@@ -57,6 +59,27 @@ def test_shares_of_poison_are_what_was_asked_for(seed):
     for kind, share in POISON:
         assert np.mean(kinds == 1 + KINDS.index(kind)) == pytest.approx(share, abs=0.004)
     assert np.mean(kinds == 0) == pytest.approx(0.74, abs=0.005)
+
+
+@given(st.integers(0, 2**64), st.integers(0, 2**40), st.floats(0.01, 1.0))
+def test_whether_one_envelope_is_sent_twice_is_what_the_whole_plan_says(seed, first, share):
+    """And it does not depend on how the run is cut, nor change what is spoiled."""
+    whole = replace(segment(first, 40), duplicates=share)
+    rows = expand(whole, seed)
+    for offset, row in enumerate(rows):
+        k = first + offset
+        drawn = (chance(seed ^ TWICE, k) >> 11) / float(1 << 53) < share
+        assert row["twice"] == (drawn and kind_of(seed, k, POISON) == 0)
+    cut = expand(replace(segment(first + 13, 27, start_ns=1_130), duplicates=share), seed)
+    assert np.array_equal(rows[13:], cut)
+    assert np.array_equal(rows["kind"], expand(segment(first, 40), seed)["kind"])
+
+
+def test_a_share_of_ordinary_envelopes_is_sent_twice_and_no_spoiled_one():
+    rows = expand(replace(segment(0, 100_000), duplicates=0.3), 7)
+    assert np.mean(rows["twice"][rows["kind"] == 0]) == pytest.approx(0.3, abs=0.01)
+    assert not rows["twice"][rows["kind"] > 0].any()
+    assert not expand(segment(0, 1000), 7)["twice"].any()
 
 
 def test_without_poison_nothing_is_spoiled():
