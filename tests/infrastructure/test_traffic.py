@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from chaosd.experiment.plan import Segment
+from chaosd.experiment.plan import Segment, expand
 from chaosd.journal import history
 from chaosd.journal.columns import Outcome, Role
 from chaosd.journal.write import Facts, seal
@@ -114,7 +114,9 @@ class Run:
             last = {name: events[-2:] for name, events in self.events.items()}
             raise AssertionError(f"waited for {what}: {last}\n{logs[-3000:]}") from None
 
-    async def segment(self, count: int, rate_hz: float, poison: tuple[tuple[str, float], ...] = ()) -> Segment:
+    async def segment(
+        self, count: int, rate_hz: float, poison: tuple[tuple[str, float], ...] = (), duplicates: float = 0.0
+    ) -> Segment:
         segment = Segment(
             next(self.index),
             "baseline",
@@ -124,6 +126,7 @@ class Run:
             round(SECOND / rate_hz),
             STREAMS,
             poison,
+            duplicates,
         )
         self.next += count
         self.facts.append("segment", **asdict(segment))
@@ -203,7 +206,8 @@ async def test_results_of_the_reference_pipeline_are_joined_to_their_envelopes(s
         handle = spawn.start(recipe, "test-traffic")
         try:
             await launch.wait_ready(handle, recipe, str(stack.endpoints.direct.kafka), run.group)
-            await run.segment(800, 400, (("not_json", 0.02), ("wrong_encoding", 0.01), ("field_missing", 0.01)))
+            poison = (("not_json", 0.02), ("wrong_encoding", 0.01), ("field_missing", 0.01))
+            planned = await run.segment(800, 400, poison, 0.2)
             await run.until("all resolved", lambda: run.last("tap", "progress").get("resolved") == 800)
             await run.until(
                 "commits to reach the ends",
@@ -226,6 +230,11 @@ async def test_results_of_the_reference_pipeline_are_joined_to_their_envelopes(s
     assert (part.sightings["row"] >= 0).all()
     assert (part.sightings["deviation"] == 0).all(), part.sightings[part.sightings["deviation"] != 0][:5]
     assert (envelopes["first_output_ns"][good] > envelopes["due_ns"][good]).all()
+    # What was sent twice is in the input twice, and gave its one result all the same.
+    twice = int(expand(planned, run.seed)["twice"].sum())
+    inputs = (part.sightings["topic"] == Role.INPUT) & (part.sightings["final"] == 1)
+    assert inputs.sum() == 800 + twice > 900
+    assert (found.column("sends")["copy"] == 1).sum() == (found.column("acks")["copy"] == 1).sum() == twice
 
 
 async def test_a_killed_generator_leaves_indeterminate_sends_that_the_input_log_settles(
