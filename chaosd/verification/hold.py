@@ -18,6 +18,7 @@ from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification import stuck
 from chaosd.verification.case import Case, overlaps
 from chaosd.verification.ground import PER_CLASS, Ground
+from chaosd.verification.latency import stalled_ns
 from chaosd.verification.obligations import owed, resolved, result_ns
 
 # Longer than the limit by this much: some envelopes must be due in it, and be stuck.
@@ -55,7 +56,9 @@ def hold(case: Case, rng: np.random.Generator) -> tuple[Case, Held] | None:
     drained = np.flatnonzero(case.drained[:-1])
     if len(drained) < 2 or not len(own):
         return None
-    until_ns = int(own["t_ns"].max())
+    # A tap that was held up at the very end (by the fresh read) looked until that began: the verifier counts so, too.
+    last = own["t_ns"].max(keepdims=True)
+    until_ns = int((last - stalled_ns(case.stalls, last))[0])
     from_ns = until_ns - stuck.limit_ns(case) - _LONGER_NS
     measured = [s.start_ns + s.count * s.interval_ns for s in run.segments if s.phase == "baseline"]
     # A second after the last trouble: what a slow recovery is planted on was due before, and is older.

@@ -65,6 +65,24 @@ def test_a_standstill_has_a_place_only_beside_another_partition_and_in_calm_time
     assert not has_a_place(stalled)
 
 
+def test_a_standstill_ends_where_a_tap_that_is_held_up_at_the_end_looked_last():
+    """As it is by the fresh read, which is a second of work."""
+    written = faulted()
+    end_ns = int(written.columns["progress"]["t_ns"].max())
+    written.stall(end_ns - 1100 * MS, end_ns)
+    certificate = certify(open_case(written), written, VERIFIERS)
+    assert certificate.by_class["STUCK"] == (20, 20)
+
+
+def test_no_order_is_planted_on_what_is_in_the_input_twice():
+    """It has two places there, so the verifier of the order leaves it alone."""
+    written = faulted()
+    written.rows["n_input"][::2] = 2
+    certificate = certify(open_case(written), written, VERIFIERS)
+    assert certificate.unnoticed == ()
+    assert "REORDERED" not in certificate.by_class  # of two that follow one another, one always is
+
+
 def test_a_verifier_that_sees_no_standstill_is_named():
     def blind(case, partial):
         verdict = next(v for v in VERIFIERS if v.name == "no_loss").conclude(case, partial)
