@@ -28,7 +28,7 @@ async def check(place: Postgres, clock: Clock) -> list[Check]:
                 await _time(pool, table, clock),
                 await _isolation(pool),
                 await _rollback(pool, table),
-                await _recovery(pool),
+                await _recovery(pool, place),
             ]
         finally:
             await pool.execute(f"drop table if exists {table}")
@@ -60,11 +60,14 @@ async def _rollback(pool: Any, table: str) -> Check:
     return holds("postgres", "rollback", passed=left == 0, measured=f"{left} rows left", wanted="0 rows left")
 
 
-async def _recovery(pool: Any) -> Check:
-    """Terminate a backend of our own pool; the next query gets another connection."""
-    async with pool.acquire() as victim, pool.acquire() as killer:
-        pid = await victim.fetchval("select pg_backend_pid()")
+async def _recovery(pool: Any, place: Postgres) -> Check:
+    """Terminate an idle backend of our own pool, from outside of it; the next query gets another connection."""
+    pid = await pool.fetchval("select pg_backend_pid()")
+    killer = await asyncpg.connect(place.dsn, timeout=3)
+    try:
         await killer.execute("select pg_terminate_backend($1)", pid)
+    finally:
+        await killer.close(timeout=1)
     for attempt in (1, 2):
         try:
             await pool.fetchval("select 1")
