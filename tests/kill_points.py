@@ -93,9 +93,12 @@ async def catalogue(bed: Testbed) -> list[Breach]:
     for name in all_bundled():
         for step in load(name, forms()).timeline:
             breach = Breach(step.fault, step.on, step.params.model_dump(mode="json"))
+            fault = FAULTS.get(step.fault)
+            if fault is None:  # an overlay of the traffic: nothing is broken, so there is no lease
+                continue
             with suppress(ChaosdError):
-                if FAULTS[step.fault].needs in able and bed.handle(step.on) is not None:
-                    await FAULTS[step.fault].prepare(bed, step.on, step.params)
+                if fault.needs in able and bed.handle(step.on) is not None:
+                    await fault.prepare(bed, step.on, step.params)
                     found[json.dumps([breach.fault, breach.on, breach.params], sort_keys=True)] = breach
     return [found[key] for key in sorted(found)]
 

@@ -27,6 +27,7 @@ from chaosd.kernel.errors import HealError
 from chaosd.process import spawn
 from chaosd.stack.address import Address
 from chaosd.stack.handle import Proxy
+from chaosd.stack.parts.table import PARTS
 from chaosd.stack.parts.toxiproxy.client import Toxiproxy
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import Testbed
@@ -73,7 +74,7 @@ async def test_the_real_deadlock_of_a_removal_ends_in_a_restart(bed):
     assert cleared.evidence["ladder"] == "Toxiproxy was restarted"
     assert not spawn.alive(before)
     assert all(proxy.enabled and not proxy.toxics for proxy in (await bed.stack.toxiproxy.list()).values())
-    await ladder.PARTS["redis"].round_trip(bed.stack.endpoints.proxied.of("redis"))
+    await PARTS["redis"].round_trip(bed.stack.endpoints.proxied.of("redis"))
 
 
 class StubToxiproxy:
@@ -145,13 +146,16 @@ class StubToxiproxy:
 class StubStack:
     """What the ladder uses of a stack, with the stub behind it; `done` is what it was asked to do to the process."""
 
-    def __init__(self, stub: StubToxiproxy, proxies: tuple[Proxy, ...], *, starts: bool = True) -> None:
-        self.stub, self._proxies, self._starts = stub, proxies, starts
+    def __init__(self, stub: StubToxiproxy, folder: Path, *, starts: bool = True) -> None:
+        self.stub, self.folder, self._proxies, self._starts = stub, folder, PROXIES, starts
         self.toxiproxy = Toxiproxy(stub.address)
         self.done: list[str] = []
         self.endpoints = SimpleNamespace(
             proxied=SimpleNamespace(of=lambda part: "proxied"), direct=SimpleNamespace(of=lambda part: "direct")
         )
+
+    def members(self, part: str) -> tuple[str, ...]:
+        return (part,)
 
     def proxy_of(self, part: str) -> tuple[str, ...]:
         return tuple(proxy.name for proxy in self._proxies if proxy.part == part)
@@ -206,8 +210,8 @@ async def test_a_stub_that_hangs_on_removal_is_restarted_populated_and_asked_for
     async def round_trip(way: str) -> None:
         trips.append(way)
 
-    monkeypatch.setitem(ladder.PARTS, "redis", SimpleNamespace(round_trip=round_trip))
-    stack = StubStack(stub, PROXIES)
+    monkeypatch.setitem(PARTS, "redis", SimpleNamespace(round_trip=round_trip))
+    stack = StubStack(stub, tmp_path)
     cleared, took_s = await undone(stub, stack, tmp_path)
     assert cleared.evidence["ladder"] == "Toxiproxy was restarted"
     assert took_s < LADDER_S
@@ -220,5 +224,5 @@ async def test_a_stub_that_hangs_on_removal_is_restarted_populated_and_asked_for
 async def test_a_stub_that_goes_on_hanging_is_a_heal_error_within_the_deadline(stub, tmp_path):
     began = time.monotonic()
     with pytest.raises(HealError, match="nor by a restart of Toxiproxy"):
-        await undone(stub, StubStack(stub, PROXIES, starts=False), tmp_path)
+        await undone(stub, StubStack(stub, tmp_path, starts=False), tmp_path)
     assert time.monotonic() - began < LADDER_S
