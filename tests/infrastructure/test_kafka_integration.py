@@ -134,8 +134,12 @@ async def test_partitions_are_added_and_never_taken_away(stack, topic):
     await admin.start()
     try:
         await admin.create_partitions({topic: NewPartitions(PARTITIONS + 2)})
-        [told] = await admin.describe_topics([topic])
-        assert sorted(one["partition"] for one in told["partitions"]) == list(range(PARTITIONS + 2))
+        numbers: list[int] = []
+        async with asyncio.timeout(10):  # the broker answers when the controller knows, and knows itself a moment later
+            while len(numbers) < PARTITIONS + 2:
+                [told] = await admin.describe_topics([topic])
+                numbers = sorted(one["partition"] for one in told["partitions"])
+        assert numbers == list(range(PARTITIONS + 2))
         with pytest.raises(InvalidPartitionsError):
             await admin.create_partitions({topic: NewPartitions(1)})
     finally:
