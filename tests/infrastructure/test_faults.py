@@ -23,7 +23,7 @@ from chaosd.process import spawn
 from chaosd.testbed import record as records
 from chaosd.testbed import tongues
 from chaosd.testbed.testbed import PARTS, PROCESSES, Testbed
-from chaosd.testbed.usage import Usage, sample_exposure
+from chaosd.testbed.usage import Usage, sample_exposure, snapshot
 from chaosd.testbed.wire import Wire, dial
 from chaosd.verification.exposure import judge_fault
 
@@ -216,14 +216,14 @@ async def test_exposure_counts_sockets_by_the_port_they_go_to(bed):
 
 
 async def test_sample_takes_little_time(bed):
-    """Of the processor: how long it waits for one is not its doing."""
+    """Of the processor, and by process: how long it waits, and how many others the machine has, is not its doing."""
     usage = Usage(bed, CLOCK)
     took = []
     for _ in range(5):
         began_ns = time.thread_time_ns()
         usage.sample()
         took.append(time.thread_time_ns() - began_ns)
-    assert min(took) < 20 * MS
+    assert min(took) < len(snapshot()) * MS / 2
 
 
 async def test_canary_logs_in_with_a_password_where_postgres_wants_one(bed):
