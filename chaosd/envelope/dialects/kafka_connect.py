@@ -5,28 +5,8 @@ Key, value and headers are the original's; what went wrong is in headers, all of
 
 from __future__ import annotations
 
-from chaosd.envelope.dialects.letter import DeadLetter, Dialect, Headers, number, text, without
+from chaosd.envelope.dialects.letter import in_text_headers
 
-_PREFIX = "__connect.errors."
-
-
-def _read(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
-    told = dict(headers)
-    if f"{_PREFIX}topic" not in told:
-        return None
-    return DeadLetter(
-        dialect=dialect.name,
-        topic=text(told, f"{_PREFIX}topic"),
-        partition=number(told, f"{_PREFIX}partition"),
-        offset=number(told, f"{_PREFIX}offset"),
-        error_type="",
-        error_class=text(told, f"{_PREFIX}exception.class.name"),
-        error_message=text(told, f"{_PREFIX}exception.message"),
-        key=key,
-        value=value,
-        headers=without(headers, _PREFIX),
-        exact=True,
-    )
-
-
-dialect = Dialect("kafka-connect", _read)
+dialect = in_text_headers(
+    "kafka-connect", "__connect.errors.", error_class="exception.class.name", error_message="exception.message"
+)

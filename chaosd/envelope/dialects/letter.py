@@ -58,3 +58,30 @@ def number(headers: Mapping[str, bytes], name: str) -> int:
 def without(headers: Headers, prefix: str) -> tuple[tuple[str, bytes], ...]:
     """The headers that the original had: all but those that the dialect added."""
     return tuple((name, value) for name, value in headers if not name.startswith(prefix))
+
+
+def in_text_headers(name: str, prefix: str, *, error_class: str, error_message: str) -> Dialect:
+    """A dialect whose letters are the original record and headers of text under a prefix.
+
+    Topic, partition and offset have those very names; `error_class` and `error_message` are the names of the other two.
+    """
+
+    def read(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
+        told = dict(headers)
+        if f"{prefix}topic" not in told:
+            return None
+        return DeadLetter(
+            dialect=name,
+            topic=text(told, f"{prefix}topic"),
+            partition=number(told, f"{prefix}partition"),
+            offset=number(told, f"{prefix}offset"),
+            error_type="",
+            error_class=text(told, f"{prefix}{error_class}"),
+            error_message=text(told, f"{prefix}{error_message}"),
+            key=key,
+            value=value,
+            headers=without(headers, prefix),
+            exact=True,
+        )
+
+    return Dialect(name, read)
