@@ -71,7 +71,7 @@ async def test_a_pipeline_without_a_database_connection_waits_and_loses_nothing(
     try:
         others = [connection.get_server_pid() for connection in (own, *held)]
         cut = await own.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"  # waits until its place is free
             " WHERE datname = 'pipeline' AND backend_type = 'client backend' AND NOT pid = ANY($1::int[])",
             others,
         )
