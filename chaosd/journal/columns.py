@@ -15,6 +15,9 @@ import numpy as np
 # The words of the plan's room, which the rows below speak too; the explicit form passes them on to who reads rows.
 from chaosd.experiment.content import Deviation as Deviation  # noqa: PLC0414
 from chaosd.experiment.content import Role as Role  # noqa: PLC0414
+from chaosd.journal.probes import Path as Path  # noqa: PLC0414
+from chaosd.journal.probes import Probe as Probe  # noqa: PLC0414
+from chaosd.journal.probes import ProbeOutcome as ProbeOutcome  # noqa: PLC0414
 
 NO_STREAM = 0xFFFF
 
@@ -26,34 +29,6 @@ class Outcome(IntEnum):
     REJECTED = 1  # a definite error: it cannot have been appended
     INDETERMINATE = 2  # everything else: it may have been appended
     NOT_SENT = 3  # planned, never tried (only the reader writes this)
-
-
-class Path(IntEnum):
-    """Which way a canary went."""
-
-    DIRECT = 0
-    PROXIED = 1
-
-
-class Probe(IntEnum):
-    """What a canary did."""
-
-    PING = 0  # a small request on a connection that is already open
-    CONNECT = 1  # a fresh connection and a small request
-    BULK_UP = 2  # a large request, a small answer
-    BULK_DOWN = 3  # a small request, a large answer
-    CLOSE = 4  # our side of a fresh connection is closed; it ends when the other side is, and that is OK
-
-
-class ProbeOutcome(IntEnum):
-    """How a canary's probe ended. The names are the words of `Proof.words`, in lower case."""
-
-    OK = 0
-    TIMEOUT = 1
-    REFUSED = 2
-    RESET = 3
-    EOF = 4
-    ERROR = 5  # the server answered, with an error
 
 
 class State(IntEnum):

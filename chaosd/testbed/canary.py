@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaosd.journal.columns import Path, Probe, ProbeOutcome
+from chaosd.journal.probes import Path, Probe, ProbeOutcome
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock
 from chaosd.kernel.proof import Proof, Relation, Source
@@ -26,11 +26,10 @@ LIMIT_S = 1.0
 # A row of the columns `canaries`: on, path, probe, sent_ns, done_ns, outcome, bytes.
 Record = Callable[[tuple[int, ...]], None]
 
-_PING_S = {Path.PROXIED: 0.1, Path.DIRECT: 0.2}
-_CONNECT_S = {Path.PROXIED: 0.5, Path.DIRECT: 1.0}
-# Around the edge of a fault.
-_EDGE_PING_S = 0.04
-_EDGE_CONNECT_S = 0.2
+# Usually, and around the edge of a fault. The DIRECT ones say whether a part is well, which takes a second of failures
+# (verification/health.py) and no edge.
+_PING_S = {Path.PROXIED: (0.5, 0.05), Path.DIRECT: (0.25, 0.25)}
+_CONNECT_S = {Path.PROXIED: (1.0, 0.5), Path.DIRECT: (2.0, 2.0)}
 # A bulk transfer takes about this long under the cap, and the next one follows after a pause.
 _BULK_S = 0.3
 _BULK_PAUSE_S = 0.25
@@ -167,7 +166,7 @@ class Canaries:
     async def _ping(self, line: _Line) -> None:
         while True:
             await self._ping_once(line)
-            await self._pace.pause(_PING_S[line.path], _EDGE_PING_S)
+            await self._pace.pause(*_PING_S[line.path])
 
     async def _ping_once(self, line: _Line) -> None:
         """One PING on the kept connection. One that is gone is opened anew, and only a failure of that is recorded."""
@@ -184,7 +183,8 @@ class Canaries:
         self._row(line, Probe.PING, sent_ns, answer.done_ns, answer.outcome, 0)
 
     def _lost(self, line: _Line, how: ProbeOutcome) -> None:
-        """The kept connection was closed while nothing was asked: that is evidence of its own."""
+        """The kept connection was closed while nothing was asked: that is evidence of its own, and an edge."""
+        self._pace.edge()
         now_ns = self._clock.now_ns()
         self._row(line, Probe.PING, now_ns, now_ns, how, 0)
 
@@ -193,7 +193,7 @@ class Canaries:
             sent_ns = self._clock.now_ns()
             outcome, done_ns = await self._fresh(line, line.tongue.ping)
             self._row(line, Probe.CONNECT, sent_ns, done_ns, outcome, 0)
-            await self._pace.pause(_CONNECT_S[line.path], _EDGE_CONNECT_S)
+            await self._pace.pause(*_CONNECT_S[line.path])
 
     async def _fresh(self, line: _Line, exchange: Exchange) -> tuple[ProbeOutcome, int]:
         opened = await dial(line.address, line.tongue, self._clock, LIMIT_S)

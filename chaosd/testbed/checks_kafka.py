@@ -14,13 +14,14 @@ from aiokafka.errors import KafkaError
 from chaosd.envelope.identity import digest
 from chaosd.envelope.model import EventEnvelope, EventType
 from chaosd.kernel.clock import SECOND, Clock
+from chaosd.kernel.errors import StackError
 from chaosd.stack.address import Address
 from chaosd.testbed import topics
 from chaosd.testbed.checks import Check, holds, within
 from chaosd.testbed.record import Topic
 
 BUDGET_MS = 10.0
-ERRORS = (KafkaError, OSError, TimeoutError)
+ERRORS = (KafkaError, StackError, OSError, TimeoutError)
 _PARTITIONS = 3
 _ROUNDS = 50
 _LIMIT_S = 15.0

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from chaosd.journal.columns import ProbeOutcome
+from chaosd.journal.probes import ProbeOutcome
 from chaosd.kernel.clock import Clock
 from chaosd.kernel.errors import StackError
 from chaosd.stack.address import Address

@@ -12,8 +12,6 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError
@@ -289,9 +287,9 @@ async def _leave(record: Record, stack: Stack) -> None:
         return
     try:
         await topics.delete(stack.endpoints.direct.bootstrap, [topic.name for topic in record.topics])
-    except (KafkaError, OSError, TimeoutError) as error:
+    except StackError as error:
         raise StackError(
-            f"the topics of testbed {record.name} cannot be deleted: {error}",
+            f"the topics of testbed {record.name} cannot be deleted: {error.message}",
             remedy=f"`chaosd heal` tries it again; if these servers are gone for good, remove {stack.folder}",
         ) from error
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from chaosd.kernel.errors import StackError
 from chaosd.testbed.record import Topic
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
 
 _EXISTS = 36
 _DEADLINE_S = 20.0
@@ -24,6 +25,9 @@ _IN_SYNC = 2  # of three: one may be missing
 @asynccontextmanager
 async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client on the DIRECT listener."""
+    # Its library takes a tenth of the second in which `chaosd heal` must begin, and hardly any heal needs it.
+    from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415
+
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
     await client.start()
     try:
@@ -38,6 +42,9 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
     With more than one, a record counts as written when two have it. Raises StackError when the broker refuses a topic,
     or does not answer.
     """
+    from aiokafka.admin import NewTopic  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     configs = {"min.insync.replicas": str(_IN_SYNC)} if copies > 1 else {}
     wanted = [NewTopic(topic.name, topic.partitions, copies, topic_configs=configs) for topic in topics]
     try:
@@ -52,6 +59,12 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
 
 
 async def delete(bootstrap: str, names: Sequence[str]) -> None:
-    """Delete topics; an absent one is no error."""
-    async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
-        await client.delete_topics(list(names))
+    """Delete topics; an absent one is no error. Raises StackError when the broker does not answer."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+            await client.delete_topics(list(names))
+    except (KafkaError, OSError) as error:
+        why = f"{type(error).__name__} {error}".rstrip()
+        raise StackError(f"Kafka on {bootstrap} does not delete topics: {why}", remedy="chaosd stack status") from error

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaosd.journal.columns import ProbeOutcome
+from chaosd.journal.probes import ProbeOutcome
 from chaosd.kernel.clock import Clock
 from chaosd.stack.address import Address
 from chaosd.testbed.tongues import Exchange, Tongue

@@ -25,7 +25,7 @@ from chaosd.kernel.errors import StackError
 from chaosd.stack.parts.toxiproxy.toxics import Toxic, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from chaosd.stack.address import Address
     from chaosd.stack.handle import Proxy
@@ -161,11 +161,13 @@ class Toxiproxy:
             raise ToxiproxyError(f"Toxiproxy answers {answer.status_code} to {verb} {url}: {answer.text[:200].strip()}")
         return answer.json()
 
-    def _proxy(self, name: str) -> toxiproxy.Proxy:
-        found = self._server.get_proxy(name)
-        if found is None:
-            raise ToxiproxyError(f"there is no proxy {name!r}")
-        return found
+    @contextlib.contextmanager
+    def _known(self, name: str) -> Iterator[toxiproxy.Proxy]:
+        """A proxy, to be changed. ToxiproxyError when the server does not know it."""
+        try:
+            yield _named(name)
+        except toxiproxy.exceptions.NotFound as error:
+            raise ToxiproxyError(f"there is no proxy {name!r}") from error
 
     def _get(self, proxy: str) -> ProxyState:
         return _state(self._json("GET", f"/proxies/{proxy}"))
@@ -191,10 +193,9 @@ class Toxiproxy:
         """Remove a proxy and cut its connections. One that is absent is fine."""
 
         def call() -> None:
-            found = self._server.get_proxy(name)
-            if found is not None:
-                found.destroy()
-            if self._server.get_proxy(name) is not None:
+            with contextlib.suppress(toxiproxy.exceptions.NotFound):
+                _named(name).destroy()
+            if name in self._list():
                 raise ToxiproxyError(f"proxy {name} is still there")
 
         await self._bounded(f"delete proxy {name}", call, deadline_s)
@@ -203,11 +204,11 @@ class Toxiproxy:
         """Open or close a proxy's port. Closing cuts all its connections; opening does not restore them."""
 
         def call() -> None:
-            found = self._proxy(proxy)
-            if enabled:
-                found.enable()
-            else:
-                found.disable()
+            with self._known(proxy) as found:
+                if enabled:
+                    found.enable()
+                else:
+                    found.disable()
             if self._get(proxy).enabled is not enabled:
                 raise ToxiproxyError(f"proxy {proxy} should be {'enabled' if enabled else 'disabled'}, but is not")
 
@@ -227,7 +228,8 @@ class Toxiproxy:
         check(type, stream, attributes)
 
         def call() -> Toxic:
-            self._proxy(proxy).add_toxic(name=name, type=type, stream=stream, toxicity=1.0, attributes=dict(attributes))
+            with self._known(proxy) as found:
+                found.add_toxic(name=name, type=type, stream=stream, toxicity=1.0, attributes=dict(attributes))
             return self._expect_toxic(proxy, name, attributes)
 
         return await self._bounded(f"add toxic {name} to {proxy}", call, deadline_s)
@@ -260,11 +262,10 @@ class Toxiproxy:
         """Remove a toxic. One that is absent, or whose proxy is absent, is fine."""
 
         def call() -> None:
-            found = self._server.get_proxy(proxy)
-            if found is None:
+            try:
+                _named(proxy).destroy_toxic(name)
+            except toxiproxy.exceptions.NotFound:
                 return
-            with contextlib.suppress(toxiproxy.exceptions.NotFound):
-                found.destroy_toxic(name)
             if self._find(proxy, name) is not None:
                 raise ToxiproxyError(f"toxic {name} of {proxy} is still there")
 
@@ -289,11 +290,20 @@ class Toxiproxy:
                 if state and (state.listen, state.upstream, state.enabled) == (proxy.listen, proxy.upstream, True):
                     continue
                 if state:
-                    self._proxy(proxy.name).destroy()
+                    _named(proxy.name).destroy()
                 self._server.create(upstream=proxy.upstream, name=proxy.name, listen=proxy.listen, enabled=True)
                 self._expect_proxy(proxy.name, proxy.listen, proxy.upstream)
 
         await self._bounded("populate", call, deadline_s)
+
+
+def _named(name: str) -> toxiproxy.Proxy:
+    """The library's value for a proxy that may be there. Its calls use the name alone.
+
+    Not asked of the server: that would be a whole call more between the wish and its effect on the wire, and on a busy
+    machine as long as the other one.
+    """
+    return toxiproxy.Proxy(name=name, upstream="", listen="", enabled=True)
 
 
 def _state(data: dict[str, Any]) -> ProxyState:
