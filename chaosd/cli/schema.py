@@ -10,7 +10,9 @@ import typer
 
 
 def schema(
-    what: Annotated[str, typer.Argument(help="experiment (files you write) or verdict (verdict.json)")] = "experiment",
+    what: Annotated[
+        str, typer.Argument(help="experiment, operator (files you write) or verdict (verdict.json)")
+    ] = "experiment",
 ) -> None:
     """Print JSON Schema, for editors and for programs that check files."""
     from chaosd.kernel.errors import UsageError, nearest
@@ -30,10 +32,20 @@ def _experiment() -> dict[str, Any]:
     return experiment_schema(catalogue().forms, names())
 
 
+def _operator() -> dict[str, Any]:
+    from chaosd.conductor.operator import schema
+
+    return schema()
+
+
 def _verdict() -> dict[str, Any]:
     from chaosd.report import model
 
     return model.schema()
 
 
-_SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {"experiment": _experiment, "verdict": _verdict}
+_SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "experiment": _experiment,
+    "operator": _operator,
+    "verdict": _verdict,
+}

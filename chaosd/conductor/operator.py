@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chaosd.experiment import document
 from chaosd.experiment.limits import DEFAULT, Limits, LimitsForm
 from chaosd.experiment.problems import one_error, validate
+from chaosd.experiment.schema import schema_of
 from chaosd.kernel.errors import SourceError
 
 VARIABLE = "CHAOSD_OPERATOR"
@@ -34,7 +35,7 @@ class Operator:
 class OperatorForm(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="chaosd operator")
 
     chaosd: Literal[1] = Field(description="The version of this format.")
     allow_hosts: tuple[str, ...] = Field(default=(), description="Hosts that may be broken besides this machine.")
@@ -45,6 +46,11 @@ def place() -> Path:
     """CHAOSD_OPERATOR, or the file in the user's configuration folder."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else platformdirs.user_config_path("chaosd") / _FILE
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the file."""
+    return schema_of(OperatorForm)
 
 
 def read() -> Operator:

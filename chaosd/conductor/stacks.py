@@ -39,7 +39,7 @@ class Wanted:
 
 
 def wanted(request: RunRequest, brokers: int = 1) -> Wanted:
-    """The stack of a request, with so many brokers.
+    """The stack of a request, with so many brokers: those of its file, or those that the experiment needs.
 
     Raises UsageError and SourceError for one that cannot be, or that nobody allowed.
     """
@@ -61,7 +61,8 @@ def _wanted(request: RunRequest) -> Wanted:
         return Wanted(request.stack, CAPABILITIES if request.stack == EMBEDDED else COMPOSE.capabilities)
     section = _read(request.stack_file)
     if section.provider == EMBEDDED:
-        return Wanted(EMBEDDED, CAPABILITIES)
+        brokers = section.kafka.brokers if section.kafka is not None else 1
+        return Wanted(EMBEDDED, CAPABILITIES, {BROKERS: brokers} if brokers > 1 else {})
     if section.provider != EXTERNAL:
         raise UsageError(
             f"{request.stack_file}: there is no provider {section.provider} yet",

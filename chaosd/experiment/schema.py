@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from chaosd.experiment.spec import FaultForm
 from chaosd.experiment.written import BROKERS_MAX, ExperimentForm, StepForm
 
@@ -24,6 +26,13 @@ def experiment_schema(faults: Mapping[str, FaultForm], targets: Collection[str] 
     schema["properties"]["timeline"]["items"] = {"oneOf": steps}
     if targets:
         schema["properties"]["target"]["enum"] = list(targets)
+    _in_words_of_the_file(schema)
+    return {"$schema": _DIALECT, **schema}
+
+
+def schema_of(form: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema (2020-12) of another file that people write."""
+    schema = form.model_json_schema(by_alias=True)
     _in_words_of_the_file(schema)
     return {"$schema": _DIALECT, **schema}
 

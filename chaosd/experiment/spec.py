@@ -28,7 +28,7 @@ PROFILES = ("standard", "quick")
 class FaultForm:
     """What an experiment may say about one kind of fault: its parameters, what it can be `on`, what it `needs`.
 
-    `needs` is the capability of the stack: `proxy`, `restart` or `admin`. `claims`: see faults/fault.py.
+    `needs` is the capability of the stack: `proxy`, `restart` or `admin`. `claims`, `keeps_out`: see faults/fault.py.
     """
 
     name: str
@@ -36,6 +36,7 @@ class FaultForm:
     on: tuple[str, ...]
     needs: str
     claims: tuple[str, ...] = ()
+    keeps_out: bool = False
 
     def things(self, brokers: int) -> tuple[str, ...]:
         """What a step may be `on`, with so many brokers: a cluster as a whole, or a connection or process of one."""

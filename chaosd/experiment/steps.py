@@ -74,7 +74,8 @@ class Timeline:
         params = validate(self.source, fault.params, form.params, where, self.problems, beside=_BESIDE)
         if params is None or on is None or lasts is None:
             return
-        self._place(form, line, Step("", 0, 0, fault.name, on, fault.needs, params, fault.claims), lasts, repeated)
+        step = Step("", 0, 0, fault.name, on, fault.needs, params, fault.claims, keeps_out=fault.keeps_out)
+        self._place(form, line, step, lasts, repeated)
 
     def _on(self, form: StepForm, fault: FaultForm, where: Place) -> str | None:
         """What the step is on, by the name of the thing; None when it cannot be."""

@@ -16,6 +16,8 @@ from chaosd.kernel.units import format_duration
 TRAFFIC = "traffic"
 # Faults that end or stop a process, by the capability they need of the stack.
 _OF_PROCESSES = "restart"
+# Faults by the server's own means: chaosd logs in to it to begin them and to end them.
+_BY_SESSION = ("admin", "own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Step:
 
     `id` is unique in its experiment, `on` is a part of the stack or `target` (of several, all of them or one:
     `kafka/2`, `target/0`), `params` is what the fault's own model made of the rest of the line, `needs` the capability
-    that the stack must have, `claims` what the fault needs for itself, `drawn` the keys of its line that the seed
-    decided.
+    that the stack must have, `claims` what the fault needs for itself, `keeps_out` whether nobody can log in while it
+    is in force, `drawn` the keys of its line that the seed decided.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Step:
     params: BaseModel
     claims: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    keeps_out: bool = False
 
     @property
     def until_ns(self) -> int:
@@ -88,8 +91,9 @@ def clashes(steps: Sequence[Placed]) -> Iterator[Clash]:
     """Every line that cannot be done beside one written before it.
 
     The same fault twice on one thing at a time would be one fault with two undos; two faults of one process at a time
-    would pause or end what is not there. All else may overlap: latency on a part that restarts is an honest day. What
-    is drawn counts with the whole window that it is drawn from: no seed may make an experiment impossible.
+    would pause or end what is not there; a server that lets nobody in would not let chaosd in either. All else may
+    overlap: latency on a part that restarts is an honest day. What is drawn counts with the whole window that it is
+    drawn from: no seed may make an experiment impossible.
     """
     told: set[int] = set()
     for index, placed in enumerate(steps):
@@ -117,6 +121,8 @@ def _impossible(one: Step, other: Step) -> str:
         return f"{one.fault} twice"
     if one.needs == other.needs == _OF_PROCESSES:
         return "two faults of one process"
+    if any(inside.keeps_out and comes.needs in _BY_SESSION for inside, comes in ((one, other), (other, one))):
+        return "a fault that lets nobody in, and one for which chaosd must log in,"
     if shared := [claim for claim in one.claims if claim in other.claims]:
         return f"two faults that need {shared[0]}"
     return ""

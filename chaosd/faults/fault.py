@@ -90,7 +90,8 @@ class Fault:
     undoing it starts a process, which nobody needs where the whole testbed is torn down. `irreversible`: what it breaks
     stays broken, undoing it only waits for the service; it needs a stack that is chaosd's `own`. `gauges(on, params)`:
     what its proofs want the servers to tell, read from the baseline on. `claims` is what the fault needs for itself:
-    another one on the same thing that has the same claim must not overlap it.
+    another one on the same thing that has the same claim must not overlap it. `keeps_out`: while it is in force the
+    server lets nobody in, and chaosd can neither begin nor end another fault there for which it must log in.
 
     `during`, where there is one, drives the fault while it is in force (draws a jitter, closes and opens a port). It is
     cut off before the undo, at any moment, even between two calls; the undo must be right all the same.
@@ -111,4 +112,5 @@ class Fault:
     irreversible: bool = False
     gauges: Told = _nothing
     claims: tuple[str, ...] = ()
+    keeps_out: bool = False
     during: During | None = None

@@ -316,6 +316,7 @@ exhaust_connections = Fault(
     lambda on, params: (_LET_GO, tells.told("room", Relation.AT_LEAST, params.leave + 1)),
     "All ordinary connections of PostgreSQL are taken: the target's are ended and new ones refused.",
     gauges=tells.gauges("room", "chaosd_breaks"),
+    keeps_out=True,  # a superuser's place may be left, and the canaries may have it
 )
 lock_table = Fault(
     "lock_table",

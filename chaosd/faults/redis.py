@@ -344,6 +344,7 @@ maxclients = Fault(
     _proofs(tells.told("maxclients", Relation.BACK_TO_BASELINE), _SERVES),
     "Redis has as many clients as it may have: the target's connections are closed and new ones refused.",
     gauges=tells.gauges("room", "rejected_connections", "maxclients"),
+    keeps_out=True,
 )
 flush = Fault(
     "flush",

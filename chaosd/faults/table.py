@@ -52,7 +52,7 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for family in FAMILIES.values()
 def forms() -> Mapping[str, FaultForm]:
     """What an experiment may say about each fault, and about each overlay of its traffic."""
     faults = {
-        name: FaultForm(name=name, params=fault.params, on=fault.on, needs=fault.needs, claims=fault.claims)
+        name: FaultForm(name, fault.params, fault.on, fault.needs, fault.claims, fault.keeps_out)
         for name, fault in FAULTS.items()
     }
     return {**faults, **overlays.FORMS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
@@ -26,6 +27,7 @@ from chaosd.testbed.testbed import Testbed
 
 _ABORT_DEADLINE_S = 60.0
 _THREAD_END_S = 5.0
+_LOOK_S = 0.2
 _COPIED = ("report.html", "verdict.json")
 
 T = TypeVar("T")
@@ -55,7 +57,8 @@ class Bench:
         self._kept = Kept(testbed_name(os.environ, os.getpid()), self._stack, state_dir() / "pytest-guard.log")
         self._opened = False
         self._handle: RunHandle | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._controller_pid = os.getppid() if hasattr(config, "workerinput") else None
+        self._keeping: list[asyncio.Task[None]] = []
         self._one_at_a_time = asyncio.Lock()
         self.faults_in_force = 0
         self._loop = asyncio.new_event_loop()
@@ -124,7 +127,10 @@ class Bench:
         if not self._opened:
             await self._kept.open()
             self._opened = True
-            self._keeping = asyncio.create_task(self._kept.keep(), name="guard")
+            self._keeping.append(asyncio.create_task(self._kept.keep(), name="guard"))
+            if self._controller_pid is not None:
+                alone = interrupt_when_alone(self._controller_pid)
+                self._keeping.append(asyncio.create_task(alone, name="controller"))
 
     async def _once(
         self, experiment: str, on_event: Callable[[dict[str, Any]], None], once: str, seed: int | None
@@ -198,10 +204,20 @@ class Bench:
         return ending
 
     async def _close(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait({self._keeping})
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.wait(self._keeping)
         await self._kept.close()
+
+
+async def interrupt_when_alone(controller_pid: int) -> None:
+    """In a worker of xdist: interrupt its test when the controller has died, so that everything is healed now.
+
+    The worker's own channel notices the death too, and lets the test go on for five seconds more.
+    """
+    while os.getppid() == controller_pid:
+        await asyncio.sleep(_LOOK_S)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _said(error: ChaosdError) -> str:

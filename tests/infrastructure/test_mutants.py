@@ -234,7 +234,8 @@ async def heard(bench: InsideBench) -> None:
     calls: list[Given] = []
     async with asyncio.timeout(15):
         while not any(one.id in bench.outputs for one in calls):
-            calls += (call := ticks())
+            call = ticks()
+            calls.extend(call)
             await bench.send(call)
             with suppress(AssertionError):
                 await bench.collect(lambda: any(one.id in bench.outputs for one in calls), 0.5, "an answer")

@@ -39,6 +39,8 @@ FAULTS = {
     "kill": FaultForm("kill", Nothing, (*NETWORK, "target"), "restart"),
     "pause": FaultForm("pause", Nothing, (*NETWORK, "target"), "restart"),
     "quota": FaultForm("quota", Nothing, ("kafka",), "admin"),
+    "refusal": FaultForm("refusal", Nothing, NETWORK, "admin", keeps_out=True),
+    "flush": FaultForm("flush", Nothing, ("redis",), "own"),
 }
 STEP = "{at: 0s, for: 4s, fault: down, on: redis}"
 REPEATED = "{{at: 0s, for: 1s, fault: down, repeat: {{{}}}, on: redis}}"

@@ -115,6 +115,8 @@ def test_the_mix_changes_at_the_edges_of_overlays():
         "{at: 0s, fault: restart, on: redis}\n{at: 0s, fault: kill, on: redis}",
         "{at: 0s, for: 4s, fault: flap, on: redis}\n{at: 1s, for: 1s, fault: down, on: redis}",
         f"{{at: 0s, for: 1s, fault: down, repeat: {{every: 5s, times: 3}}, on: redis}}\n{STEP.replace('0s', '7s', 1)}",
+        "{at: 0s, for: 4s, fault: refusal, on: redis}\n{at: 1s, for: 1s, fault: flush, on: redis}",
+        "{at: 1s, for: 9s, fault: quota, on: kafka}\n{at: 0s, for: 2s, fault: refusal, on: kafka}",
         # With some seeds they would not meet.
         f"{STEP}\n{{at: {{between: [0s, 100s]}}, for: 1s, fault: down, on: redis}}",
         f"{STEP.replace('for: 4s', 'for: {between: [1s, 5s]}')}\n{{at: 5s, for: 1s, fault: down, on: redis}}",
@@ -132,6 +134,9 @@ def test_steps_that_cannot_be_done_together_are_refused_at_the_later_line(steps)
         f"{STEP}\n{STEP.replace('redis', 'kafka')}",
         f"{STEP}\n{{at: 4.1s, for: 1s, fault: down, on: redis}}",
         f"{STEP}\n{{at: 1s, for: 1s, fault: restart, on: redis}}",
+        "{at: 0s, for: 4s, fault: refusal, on: redis}\n{at: 1s, for: 1s, fault: kill, on: redis}",
+        "{at: 0s, for: 4s, fault: refusal, on: redis}\n{at: 1s, for: 1s, fault: quota, on: kafka}",
+        f"{STEP}\n{{at: 1s, for: 1s, fault: refusal, on: redis}}",
         "{at: 0s, for: 4s, fault: pause, on: target}\n{at: 2s, for: 1s, fault: kill, on: kafka}",
     ],
 )

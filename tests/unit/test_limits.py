@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ def operators_file(tmp_path, monkeypatch) -> Path:
     path.write_text("chaosd: 1\n")
     monkeypatch.setenv(operator.VARIABLE, str(path))
     return path
+
+
+def test_the_operators_file_has_a_schema_with_durations_as_text(capsys):
+    assert app.run(["schema", "operator"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["properties"]) == {"chaosd", "allow_hosts", "limits"}
+    assert told["$defs"]["LimitsForm"]["properties"]["fault_lasts"]["anyOf"][0]["type"] == "string"
 
 
 def parse(steps: str, more: str = "", limits: Limits = DEFAULT) -> Experiment:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +232,15 @@ def test_every_worker_of_xdist_has_a_testbed_of_its_own():
     names = {bench.testbed_name({"PYTEST_XDIST_WORKER": worker}, 7) for worker in ("gw0", "gw1")}
     assert names == {"pytest-gw0-7", "pytest-gw1-7"}
     assert bench.testbed_name({}, 7) == "pytest-main-7"
+
+
+async def test_a_worker_is_interrupted_when_its_controller_has_died_and_not_before(monkeypatch):
+    parents, sent = [7, 7, 7, 1], []
+    monkeypatch.setattr(bench, "_LOOK_S", 0)
+    monkeypatch.setattr(bench.os, "getppid", lambda: parents.pop(0))
+    monkeypatch.setattr(bench.signal, "pthread_kill", lambda thread, sig: sent.append((thread, sig, len(parents))))
+    await bench.interrupt_when_alone(7)
+    assert sent == [(threading.main_thread().ident, signal.SIGINT, 0)]
 
 
 def test_loading_the_plugin_imports_nothing_but_itself():

@@ -60,6 +60,25 @@ def test_the_documented_section_is_one(tmp_path):
     assert found.extra[SECTION]["kafka"]["upstream"] == "127.0.0.1:9093"
 
 
+@pytest.mark.parametrize(
+    ("text", "needed", "extra"), [("brokers: 3", 1, {BROKERS: 3}), ("", 3, {BROKERS: 3}), ("", 1, {})]
+)
+def test_a_file_may_ask_for_a_cluster_of_an_embedded_stack(tmp_path, text, needed, extra):
+    path = tmp_path / "stack.yaml"
+    path.write_text(f"stack: {{provider: embedded, kafka: {{{text}}}}}\n")
+    assert stacks.wanted(request(stack_file=str(path)), needed).extra == extra
+
+
+@pytest.mark.parametrize(
+    ("provider", "brokers", "words"), [("external", 3, "names all three"), ("embedded", 5, "one of 1, 3")]
+)
+def test_a_cluster_that_cannot_be_is_refused(tmp_path, provider, brokers, words):
+    path = tmp_path / "stack.yaml"
+    path.write_text(f"stack: {{provider: {provider}, kafka: {{brokers: {brokers}}}}}\n")
+    with pytest.raises((SourceError, UsageError), match=words):
+        stacks.wanted(request(stack_file=str(path)))
+
+
 @pytest.mark.parametrize("host", ["10.0.0.5", "redis.example"])
 def test_a_host_that_is_not_this_machine_needs_the_operators_word(tmp_path, host):
     given = file(tmp_path, redis=f"{host}:6379")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from chaosd.kernel.errors import SourceError
 from chaosd.stack.address import Address
@@ -40,6 +40,18 @@ class Broker(Server):
     brokers: Literal[1] = 1
 
 
+class Cluster(_Strict):
+    """Kafka of an embedded stack: chaosd itself finds the places of its brokers."""
+
+    brokers: Literal[1, 3] = 1
+
+
+def _whose(kafka: Any) -> str:
+    """Whether Kafka is somebody's, at an address, or to be started: only that one's errors are told."""
+    given = kafka if isinstance(kafka, dict) else vars(kafka)
+    return "embedded" if given.keys() <= Cluster.model_fields.keys() else "external"
+
+
 class Administrator(_Strict):
     """A superuser of PostgreSQL."""
 
@@ -60,7 +72,10 @@ class StackSection(_Strict):
     """`stack:` as people write it."""
 
     provider: Literal["embedded", "docker", "external"] = "embedded"
-    kafka: Broker | None = None
+    kafka: (
+        Annotated[Annotated[Broker, Tag("external")] | Annotated[Cluster, Tag("embedded")], Discriminator(_whose)]
+        | None
+    ) = None
     redis: Server | None = None
     postgres: Database | None = None
     toxiproxy: HostPort = str(COMPOSE.toxiproxy)
@@ -86,9 +101,9 @@ def places(section: StackSection, file: str = "") -> Places:
     redis, kafka, postgres = section.redis, section.kafka, section.postgres
     if not (redis or kafka or postgres):
         return COMPOSE
-    if not (redis and kafka and postgres):
+    if not (redis and postgres and isinstance(kafka, Broker)):
         raise SourceError(
-            "an external stack names all three: kafka, redis, postgres",
+            "an external stack names all three, with their addresses: kafka, redis, postgres",
             file=file,
             path="stack",
             remedy="add what is missing",
