@@ -102,7 +102,9 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
         titles = watch.meters.watch(gauges for on in ons for gauges in fault.gauges(on, params))
         for asked in bites | heals:
             watch.canaries.few(asked)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.5)
+        watch.edge()
+        await asyncio.sleep(1.0)
         for on in ons:
             memos[on] = await fault.prepare(bed, on, params)
             watch.edge()
@@ -121,7 +123,10 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
             assert again.high_ns >= cleared[on].high_ns
         for asked in heals:
             watch.canaries.few(asked)
-        await asyncio.sleep(1.8)
+        watch.edge()
+        await asyncio.sleep(0.8)
+        watch.edge()
+        await asyncio.sleep(1.0)
     verdicts = {}
     for on in ons:
         injection = InjectionFacts(
@@ -141,7 +146,9 @@ async def in_turn(
     async with watching(bed) as watch:
         started_ns = CLOCK.now_ns()
         titles = watch.meters.watch(gauges for fault, on, params in faults for gauges in fault.gauges(on, params))
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.2)
+        watch.edge()
+        await asyncio.sleep(1.0)
         for fault, on, params in faults:
             tag = f"chaosd-test-{next(_numbers)}"
             memo = await fault.prepare(bed, on, params)
@@ -154,7 +161,10 @@ async def in_turn(
             cleared = await fault.undo(bed, on, params, memo, tag)
             again = await fault.undo(bed, on, params, memo, tag)
             assert again.high_ns >= cleared.high_ns
-            await asyncio.sleep(1.4)
+            # As in a run: the next one has its edge a second before it.
+            await asyncio.sleep(0.4)
+            watch.edge()
+            await asyncio.sleep(1.0)
             done.append(
                 InjectionFacts(
                     fault.name, fault.name, on, {}, call_ns, int(for_s * SECOND), fault.bite(on, params),

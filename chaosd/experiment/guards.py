@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
+from chaosd.experiment.quantities import Form, SomeShare, some_ns, text
 from chaosd.kernel.clock import SECOND
-from chaosd.kernel.units import format_duration, parse_duration_ns, parse_share, parse_size_bytes
+from chaosd.kernel.units import format_duration, parse_size_bytes
 
 _PROBES_MAX = 8
 _WORDS_MAX = 64
@@ -94,20 +95,6 @@ class Guards:
 NO_GUARDS = Guards()
 
 
-def _some_ns(value: object) -> int:
-    duration_ns = parse_duration_ns(value)
-    if not 0 < duration_ns <= _LONGEST_NS:
-        raise ValueError(f"a duration above 0s and of at most {format_duration(_LONGEST_NS)}")
-    return duration_ns
-
-
-def _some_share(value: object) -> float:
-    share = parse_share(value)
-    if share == 0:
-        raise ValueError("a share above 0%")
-    return share
-
-
 def _some_bytes(value: object) -> int:
     size = parse_size_bytes(value)
     if size == 0:
@@ -115,28 +102,19 @@ def _some_bytes(value: object) -> int:
     return size
 
 
-def _text(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
-
-
-_Duration = Annotated[int, BeforeValidator(_some_ns), _text(r"^\d+(\.\d+)?\s*(ns|us|ms|s|m)$", "500ms", "30s")]
-_Share = Annotated[float, BeforeValidator(_some_share), _text(r"^\d+(\.\d+)?\s*%$", "20%")]
-_Size = Annotated[int, BeforeValidator(_some_bytes), _text(r"^\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)$", "600MB")]
+_Duration = Annotated[int, some_ns(_LONGEST_NS), text(r"^\d+(\.\d+)?\s*(ns|us|ms|s|m)$", "500ms", "30s")]
+_Size = Annotated[int, BeforeValidator(_some_bytes), text(r"^\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)$", "600MB")]
 _Word = Annotated[str, Field(min_length=1, strict=True, description="One argument, never a line for a shell.")]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ErrorRateForm(_Form):
+class ErrorRateForm(Form):
     """Too many results are errors that nobody planned; planned poison does not count."""
 
-    above: _Share = Field(description="The share of results that may be unplanned errors.")
+    above: SomeShare = Field(description="The share of results that may be unplanned errors.")
     over: _Duration = Field(default=5 * SECOND, description="The time over which it is counted. Default: 5s.")
 
 
-class ProbeForm(_Form):
+class ProbeForm(Form):
     """A program of yours that says whether the run may go on: exit code 0 is yes."""
 
     command: tuple[_Word, ...] = Field(
@@ -147,7 +125,7 @@ class ProbeForm(_Form):
     failures: int = Field(default=1, ge=1, le=100, strict=True, description="So many in a row end the run. Default: 1.")
 
 
-class GuardsForm(_Form):
+class GuardsForm(Form):
     """What ends the run at once: everything is healed, and it exits with 5."""
 
     age: _Duration | None = Field(default=None, description="The oldest envelope that is due and has no result.")

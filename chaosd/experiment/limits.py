@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import Field
 
+from chaosd.experiment.quantities import Form, SomeShare, some_ns, text
 from chaosd.experiment.timeline import Placed
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
-from chaosd.kernel.units import format_duration, parse_duration_ns, parse_share
+from chaosd.kernel.units import format_duration
 
 _KAFKA = "kafka"
 _LONGEST_NS = 3_600 * SECOND
@@ -128,44 +129,19 @@ def _excess(line: int, limits: Limits, name: str, problem: str, expected: str, r
     return Excess(line, problem, f"{expected} (limit {key}, {who})", raised)
 
 
-def _at_most_ns(value: object) -> int:
-    duration_ns = parse_duration_ns(value)
-    if not 0 < duration_ns <= _LONGEST_NS:
-        raise ValueError(f"a duration above 0s and of at most {format_duration(_LONGEST_NS)}")
-    return duration_ns
+_Duration = Annotated[int, some_ns(_LONGEST_NS), text(r"^\d+(\.\d+)?\s*(ms|s|m)$", "30s", "10m")]
 
 
-def _some_share(value: object) -> float:
-    share = parse_share(value)
-    if share == 0:
-        raise ValueError("a share above 0%")
-    return share
-
-
-class LimitsForm(BaseModel):
+class LimitsForm(Form):
     """How much may be broken."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     faults_at_once: Annotated[int, Field(ge=1, le=100, strict=True)] | None = Field(
         default=None, description="Faults that may be in force at the same time. Default: 8."
     )
-    fault_lasts: (
-        Annotated[
-            int,
-            BeforeValidator(_at_most_ns),
-            WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m)$", "examples": ["30s", "10m"]}),
-        ]
-        | None
-    ) = Field(default=None, description="How long one fault may last. Default: 10m.")
-    brokers: (
-        Annotated[
-            float,
-            BeforeValidator(_some_share),
-            WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["34%"]}),
-        ]
-        | None
-    ) = Field(default=None, description="The share of a cluster's brokers that may be hit at once. Default: 100%.")
+    fault_lasts: _Duration | None = Field(default=None, description="How long one fault may last. Default: 10m.")
+    brokers: SomeShare | None = Field(
+        default=None, description="The share of a cluster's brokers that may be hit at once. Default: 100%."
+    )
 
     def given(self) -> Iterator[tuple[str, int | float]]:
         """The limits that are set, by the names of Limits."""

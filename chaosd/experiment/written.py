@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from chaosd.envelope.poison import KINDS
 from chaosd.experiment.guards import GuardsForm
 from chaosd.experiment.limits import LimitsForm
+from chaosd.experiment.quantities import SHARE_PATTERN, Form, some_ns, text
 from chaosd.experiment.spec import Expect, Known, Recovery, Resources, Traffic
 from chaosd.experiment.windows import LONGEST_NS, TIMES_MAX, Span, parse_span
 from chaosd.kernel.clock import SECOND
@@ -38,13 +39,6 @@ def _duration_ns(value: object) -> int:
     return duration_ns
 
 
-def _some_duration_ns(value: object) -> int:
-    duration_ns = _duration_ns(value)
-    if duration_ns == 0:
-        raise ValueError("a duration above 0s")
-    return duration_ns
-
-
 def _rate_hz(value: object) -> float:
     rate_hz = parse_rate_hz(value)
     if not 0 < rate_hz <= _RATE_HZ_MAX:
@@ -64,24 +58,19 @@ def _poison(value: object) -> dict[str, float]:
     return {kind: share for kind, share in shares.items() if share > 0}
 
 
-def _text(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
-
-
 _DURATION_PATTERN = r"^\d+(\.\d+)?\s*(ns|us|ms|s|m|h)$"
-_DURATION_TEXT = _text(_DURATION_PATTERN, "400ms", "5s", "2m")
-_SHARE_PATTERN = r"^\d+(\.\d+)?\s*%$"
+_DURATION_TEXT = text(_DURATION_PATTERN, "400ms", "5s", "2m")
 Duration = Annotated[int, BeforeValidator(_duration_ns), _DURATION_TEXT]
-SomeDuration = Annotated[int, BeforeValidator(_some_duration_ns), _DURATION_TEXT]
-Rate = Annotated[float, BeforeValidator(_rate_hz), _text(r"^\d+(\.\d+)?\s*/(s|m)$", "500/s", "30/m")]
-_KIND_SHARES = {kind: {"type": "string", "pattern": _SHARE_PATTERN} for kind in KINDS}
+SomeDuration = Annotated[int, some_ns(LONGEST_NS), _DURATION_TEXT]
+Rate = Annotated[float, BeforeValidator(_rate_hz), text(r"^\d+(\.\d+)?\s*/(s|m)$", "500/s", "30/m")]
+_KIND_SHARES = {kind: {"type": "string", "pattern": SHARE_PATTERN} for kind in KINDS}
 Poison = Annotated[
     dict[Literal["not_json", "field_missing", "wrong_type", "unknown_enum", "oversized", "wrong_encoding"], float],
     BeforeValidator(_poison),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": _SHARE_PATTERN, "examples": ["2%"]},
+                {"type": "string", "pattern": SHARE_PATTERN, "examples": ["2%"]},
                 {"type": "object", "properties": _KIND_SHARES, "additionalProperties": False},
             ]
         }
@@ -108,12 +97,6 @@ Moment = Annotated[
         }
     ),
 ]
-
-
-class Form(BaseModel):
-    """A mapping of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TrafficForm(Form):

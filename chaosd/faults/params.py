@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_serializer
 
 from chaosd.kernel.clock import MS, SECOND
-from chaosd.kernel.units import parse_bandwidth_bytes_s, parse_duration_ns, parse_size_bytes
+from chaosd.kernel.units import format_duration, parse_bandwidth_bytes_s, parse_duration_ns, parse_size_bytes
 
 _LONGEST_NS = 60_000 * MS
 _SHORTEST_PERIOD_NS = 100 * MS
@@ -36,16 +37,13 @@ def _whole_kb(text: str) -> str:
     return text
 
 
-def _period(text: str) -> str:
-    if not _SHORTEST_PERIOD_NS <= parse_duration_ns(text) <= _LONGEST_NS:
-        raise ValueError("a duration from 100ms to 60s")
-    return text
+def _lasts(low_ns: int, high_ns: int) -> Callable[[str], str]:
+    def within(text: str) -> str:
+        if not low_ns <= parse_duration_ns(text) <= high_ns:
+            raise ValueError(f"a duration from {format_duration(low_ns)} to {format_duration(high_ns)}")
+        return text
 
-
-def _sleep(text: str) -> str:
-    if not _SHORTEST_SLEEP_NS <= parse_duration_ns(_whole_ms(text)) <= _LONGEST_SLEEP_NS:
-        raise ValueError("a duration from 50ms to 10s")
-    return text
+    return within
 
 
 def _whole_us(text: str) -> str:
@@ -97,7 +95,7 @@ PieceDelay = Annotated[
 Period = Annotated[
     str,
     Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m)\s*$", examples=["500ms", "2s"], json_schema_extra=_form("100ms to 60s")),
-    AfterValidator(_period),
+    AfterValidator(_lasts(_SHORTEST_PERIOD_NS, _LONGEST_NS)),
 ]
 # Short enough that a statement which has begun to sleep does not keep an undo waiting.
 Sleep = Annotated[
@@ -107,7 +105,8 @@ Sleep = Annotated[
         examples=["300ms", "2s"],
         json_schema_extra=_form("whole milliseconds, 50ms to 10s"),
     ),
-    AfterValidator(_sleep),
+    AfterValidator(_whole_ms),
+    AfterValidator(_lasts(_SHORTEST_SLEEP_NS, _LONGEST_SLEEP_NS)),
 ]
 Size = Annotated[
     str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +32,7 @@ _LEAST_VERSION = 140_000  # pg_stat_database counts terminated sessions
 _TOO_MANY = "53300"
 # More idle connections than that are no test of a pipeline but of the machine.
 _MOST_CONNECTIONS = 500
-_FILL_TRIES = 50
 _SETTLES_S = 0.02
-_REFILL_S = 0.2
 _LOCK_S = 5
 _CHANGE_S = 15.0
 _WHERE = (
@@ -74,8 +73,7 @@ def _proofs(*proofs: Proof) -> Callable[[str, Any], tuple[Proof, ...]]:
 
 async def _prepare(bench: Bench, on: str, params: Any) -> dict[str, Any]:
     """Whether chaosd may do it at all, and where the table is."""
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         ((version, superuser),) = await own.ask(
             "SELECT current_setting('server_version_num'), rolsuper FROM pg_roles WHERE rolname = current_user"
         )
@@ -95,8 +93,6 @@ async def _prepare(bench: Bench, on: str, params: Any) -> dict[str, Any]:
                 f"there is no table {table} in the database {database}", remedy="name one that the target writes to"
             )
         return {"schema": rows[0][0], "table": rows[0][1]}
-    finally:
-        own.close()
 
 
 async def _end_sessions(own: PostgresSession, condition: str) -> int:
@@ -105,29 +101,19 @@ async def _end_sessions(own: PostgresSession, condition: str) -> int:
     return int(ended or 0)
 
 
-async def _let_go(bench: Bench, tag: str) -> Cleared:
+async def _undo_held(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
     """End all sessions of an injection: here, and as the server knows them."""
     low_ns = servers.clock.now_ns()
     await servers.release(tag)
-    if servers.died(bench, POSTGRES):
-        return Cleared(low_ns, low_ns, {"postgres": "not running: its sessions are gone with it"})
 
-    async def attempt() -> Cleared:
-        own = await tells.opened(bench)
-        try:
-            ended = 0
-            while left := await _end_sessions(own, f"application_name = {tells.text(servers.mark(tag))}"):
-                ended += left
-                await asyncio.sleep(_SETTLES_S)
-            return Cleared(low_ns, servers.clock.now_ns(), {"sessions_ended": ended})
-        finally:
-            own.close()
+    async def mend(own: PostgresSession) -> dict[str, int]:
+        ended = 0
+        while left := await _end_sessions(own, f"application_name = {tells.text(servers.mark(tag))}"):
+            ended += left
+            await asyncio.sleep(_SETTLES_S)
+        return {"sessions_ended": ended}
 
-    return await servers.patiently(attempt)
-
-
-async def _undo_held(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
-    return await _let_go(bench, tag)
+    return await servers.mended(bench, POSTGRES, tells.opened, mend, low_ns)
 
 
 async def _inject_terminate(
@@ -135,12 +121,7 @@ async def _inject_terminate(
 ) -> dict[str, Any]:
     own = await tells.opened(bench, servers.mark(tag))
     target = tells.targets(bench)
-    try:
-        ended = await _end_sessions(own, target)
-    except BaseException:
-        own.close()
-        raise
-    servers.hold_and_repeat(tag, [own], words.period_s(params.every), lambda: _end_sessions(own, target))
+    ended = await servers.begin(tag, own, words.period_s(params.every), lambda: _end_sessions(own, target))
     return {"sessions_ended": ended}
 
 
@@ -149,15 +130,12 @@ async def _inject_exhaust(
 ) -> dict[str, Any]:
     own = await tells.opened(bench, servers.mark(tag))
     taken: list[Session] = [own]
-    servers.hold(tag, taken)
-    for _ in range(_FILL_TRIES):
-        if await _take(bench, own, taken, params.leave, tag):
-            break
-        await asyncio.sleep(_SETTLES_S)
-    else:
-        raise StackError("the connections of postgres cannot be taken: others are quicker")
-    # What others let go in the meantime is taken, too, and the target must not be the one who takes it.
-    servers.hold_and_repeat(tag, taken, _REFILL_S, lambda: _take(bench, own, taken, params.leave, tag))
+
+    async def full() -> bool:
+        return await _take(bench, own, taken, params.leave, tag)
+
+    await servers.fill(tag, taken, full, "the connections of postgres cannot be taken: others are quicker")
+    servers.hold_and_repeat(tag, taken, servers.REFILL_S, full)
     return {"connections_taken": len(taken) - 1}
 
 
@@ -204,30 +182,21 @@ _OF_SYSTEM = (
 
 async def _prepare_read_only(bench: Bench, on: str, params: Any) -> dict[str, Any]:
     await _prepare(bench, on, params)
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         rows = await own.ask(_OF_SYSTEM)
         return {"before": rows[0][0] if rows else None}
-    finally:
-        own.close()
 
 
 async def _alter_system(bench: Bench, value: str | None) -> dict[str, Any]:
     """Set it, and wait until new sessions have it: existing ones take it over with their next statement."""
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         what = f"SET default_transaction_read_only = {value}" if value else "RESET default_transaction_read_only"
         await own.ask(f"ALTER SYSTEM {what}")
         await own.ask("SELECT pg_reload_conf()")
-    finally:
-        own.close()
 
     async def seen() -> dict[str, Any]:
-        fresh = await tells.opened(bench)
-        try:
+        with closing(await tells.opened(bench)) as fresh:
             ((told,),) = await fresh.ask("SHOW default_transaction_read_only")
-        finally:
-            fresh.close()
         if (told == "on") != (value == "on"):
             raise StackError(f"postgres still has default_transaction_read_only {told}")
         return {"default_transaction_read_only": told}
@@ -255,8 +224,7 @@ def _trigger(tag: str) -> str:
 
 async def _inject_slow(bench: Bench, on: str, params: SlowParams, memo: dict[str, Any], tag: str) -> dict[str, Any]:
     name, delay_s = f"{memo['schema']}.{_trigger(tag)}", words.delay_ms(params.delay) / 1000
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         await own.ask(
             f"BEGIN READ WRITE; SET LOCAL lock_timeout = '{_LOCK_S}s';"
             f" CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS"
@@ -266,24 +234,19 @@ async def _inject_slow(bench: Bench, on: str, params: SlowParams, memo: dict[str
             _LOCK_S + 1.0,
         )
         return {"trigger": name}
-    finally:
-        own.close()
 
 
 async def _undo_slow(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
     low_ns = servers.clock.now_ns()
 
     async def attempt() -> Cleared:
-        own = await tells.opened(bench)
-        try:
+        with closing(await tells.opened(bench)) as own:
             # With its trigger. It waits for the statements under way, which sleep to their end.
             await own.ask(
                 f"BEGIN READ WRITE; DROP FUNCTION IF EXISTS {memo['schema']}.{_trigger(tag)}() CASCADE; COMMIT",
                 _CHANGE_S,
             )
             return Cleared(low_ns, servers.clock.now_ns())
-        finally:
-            own.close()
 
     return await servers.patiently(attempt)
 

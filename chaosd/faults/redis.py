@@ -5,9 +5,8 @@ Sources: redis.io/docs/latest/commands (CLIENT KILL, CONFIG SET, REPLICAOF, FLUS
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from pydantic import Field
@@ -24,9 +23,6 @@ from chaosd.kernel.proof import Proof, Relation, Source
 from chaosd.testbed.session import RedisSession
 
 ON = (REDIS,)
-_FILL_TRIES = 50
-_SETTLES_S = 0.02
-_REFILL_S = 0.2
 # So long an undo waits for a free connection, before it restarts a Redis of chaosd's own.
 _FULL_PATIENCE_NS = 3 * SECOND
 
@@ -73,88 +69,60 @@ async def _set(own: RedisSession, settings: dict[str, str]) -> None:
         await own.do("CONFIG", "SET", name, value)
 
 
-def _ended(low_ns: int) -> Cleared:
-    return Cleared(low_ns, low_ns, {"redis": "not running: what was set is gone with it"})
-
-
 async def _prepare_kill(bench: Bench, on: str, params: Any) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         return {"host": await tells.host_of(bench, own)}
-    finally:
-        own.close()
 
 
 async def _inject_kill(
     bench: Bench, on: str, params: ClientKillParams, memo: dict[str, Any], tag: str
 ) -> dict[str, Any]:
     own = await tells.opened(bench, servers.mark(tag))
-    try:
-        killed = await _kill(own, memo["host"])
-    except BaseException:
-        own.close()
-        raise
-    servers.hold_and_repeat(tag, [own], words.period_s(params.every), lambda: _kill(own, memo["host"]))
+    killed = await servers.begin(tag, own, words.period_s(params.every), lambda: _kill(own, memo["host"]))
     return {"connections_closed": killed}
 
 
 async def _undo_kill(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
     low_ns = servers.clock.now_ns()
     await servers.release(tag)
-    if servers.died(bench, REDIS):
-        return _ended(low_ns)
-    own = await servers.patiently(lambda: tells.opened(bench))
-    try:
+
+    async def mend(own: RedisSession) -> dict[str, str]:
         # Another process may be at it, or its last command be on the way: gone is what the server says is gone.
         while mine := [
             one for one in tells.clients_of(await own.do("CLIENT", "LIST")) if one.name == servers.mark(tag)
         ]:
             await own.ask(*(("CLIENT", "KILL", "ID", str(one.id)) for one in mine))
-    finally:
-        own.close()
-    return Cleared(low_ns, servers.clock.now_ns())
+        return {}
+
+    return await servers.mended(bench, REDIS, tells.opened, mend, low_ns)
 
 
 _MEMORY = ("maxmemory", "maxmemory-policy")
 
 
 async def _prepare_memory(bench: Bench, on: str, params: Any) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         return await _settings(own, *_MEMORY)
-    finally:
-        own.close()
 
 
 async def _inject_memory(
     bench: Bench, on: str, params: MaxmemoryParams, memo: dict[str, Any], tag: str
 ) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         used = int(tells.info_of(await own.do("INFO", "memory"))["used_memory"])
         headroom = words.size_bytes(params.headroom)
         # What it uses now may be freed a moment later; a single byte never is.
         limit = used + headroom if headroom else 1
         await _set(own, {"maxmemory-policy": "noeviction", "maxmemory": str(limit)})
         return {"used_memory": used, **await _settings(own, *_MEMORY)}
-    finally:
-        own.close()
 
 
 async def _undo_memory(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
-    if servers.died(bench, REDIS):
-        return _ended(servers.clock.now_ns())
+    async def mend(own: RedisSession) -> dict[str, str]:
+        await _set(own, {name: memo[name] for name in _MEMORY})
+        return await _settings(own, *_MEMORY)
 
-    async def attempt() -> Cleared:
-        own = await tells.opened(bench)
-        try:
-            low_ns = servers.clock.now_ns()
-            await _set(own, {name: memo[name] for name in _MEMORY})
-            return Cleared(low_ns, servers.clock.now_ns(), await _settings(own, *_MEMORY))
-        finally:
-            own.close()
-
-    return await servers.patiently(attempt)
+    return await servers.mended(bench, REDIS, tells.opened, mend)
 
 
 async def _replication(own: RedisSession) -> dict[str, str]:
@@ -163,48 +131,31 @@ async def _replication(own: RedisSession) -> dict[str, str]:
 
 
 async def _prepare_replica(bench: Bench, on: str, params: Any) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         told = await _replication(own)
         if told["role"] != "master":
             raise StackError(f"redis is a replica of {told.get('master_host')} already", remedy="name its master")
         return {"port": tells.info_of(await own.do("INFO", "server"))["tcp_port"]}
-    finally:
-        own.close()
 
 
 async def _inject_replica(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         # Of itself: it never gets a copy from there, so that its data stay.
         await own.do("REPLICAOF", "127.0.0.1", memo["port"])
         return await _replication(own)
-    finally:
-        own.close()
 
 
 async def _undo_replica(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
-    if servers.died(bench, REDIS):
-        return _ended(servers.clock.now_ns())
+    async def mend(own: RedisSession) -> dict[str, str]:
+        await own.do("REPLICAOF", "NO", "ONE")
+        return await _replication(own)
 
-    async def attempt() -> Cleared:
-        own = await tells.opened(bench)
-        try:
-            low_ns = servers.clock.now_ns()
-            await own.do("REPLICAOF", "NO", "ONE")
-            return Cleared(low_ns, servers.clock.now_ns(), await _replication(own))
-        finally:
-            own.close()
-
-    return await servers.patiently(attempt)
+    return await servers.mended(bench, REDIS, tells.opened, mend)
 
 
 async def _prepare_full(bench: Bench, on: str, params: Any) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         return {**await _settings(own, "maxclients"), "host": await tells.host_of(bench, own)}
-    finally:
-        own.close()
 
 
 async def _inject_full(
@@ -216,16 +167,9 @@ async def _inject_full(
         return await _fill(own, memo["host"], params.leave)
 
     # This session is the way back in: nobody can open another connection.
-    servers.hold(tag, [own])
-    for _ in range(_FILL_TRIES):
-        if await fill():
-            break
-        await asyncio.sleep(_SETTLES_S)
-    else:
-        raise StackError("redis still takes connections of the target: others come and go too quickly")
+    await servers.fill(tag, [own], fill, "redis still takes connections of the target: others come and go too quickly")
     told = await _settings(own, "maxclients")
-    # Some of those who are connected come and go, and the target must not take their place.
-    servers.hold_and_repeat(tag, [own], _REFILL_S, fill)
+    servers.hold_and_repeat(tag, [own], servers.REFILL_S, fill)
     return told
 
 
@@ -246,7 +190,7 @@ async def _undo_full(bench: Bench, on: str, params: Any, memo: dict[str, Any], t
     low_ns = servers.clock.now_ns()
     if servers.died(bench, REDIS):
         await servers.release(tag)
-        return _ended(low_ns)
+        return servers.ended(REDIS, low_ns)
     for inside in await servers.at_rest(tag):
         if isinstance(inside, RedisSession):
             with suppress(StackError):
@@ -273,12 +217,9 @@ async def _prepare_flush(bench: Bench, on: str, params: Any) -> dict[str, Any]:
 
 
 async def _inject_flush(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
-    own = await tells.opened(bench)
-    try:
+    with closing(await tells.opened(bench)) as own:
         await own.do("FLUSHALL")
         return {"keys_left": await own.do("DBSIZE")}
-    finally:
-        own.close()
 
 
 async def _undo_flush(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:

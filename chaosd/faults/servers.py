@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from chaosd.faults.fault import Bench
+from chaosd.faults.fault import Bench, Cleared
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import StackError
 from chaosd.process import spawn
@@ -28,6 +28,10 @@ BREAKS = f"{session.NAMES}-fault-"
 _PATIENCE_NS = 40 * SECOND
 _TRIES_S = 0.05
 _LAST_ACT_S = 3.0
+# How often what holds all connections is filled up, at first and then.
+_FILL_TRIES = 50
+_SETTLES_S = 0.02
+REFILL_S = 0.2
 
 clock = SystemClock()
 T = TypeVar("T")
@@ -39,6 +43,9 @@ class Session(Protocol):
     def close(self) -> None:
         """Drop it."""
         ...
+
+
+S = TypeVar("S", bound=Session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,30 @@ def hold_and_repeat(
     stop = asyncio.Event()
     work = asyncio.create_task(_repeat(stop, every_s, act), name=mark(tag))
     _held[tag] = _Held(sessions, stop, work)
+
+
+async def begin(tag: str, own: Session, every_s: float, act: Callable[[], Awaitable[T]]) -> T:
+    """Act once through a session, and then again and again as `hold_and_repeat` does; gives what the first act gave."""
+    try:
+        first = await act()
+    except BaseException:
+        own.close()
+        raise
+    hold_and_repeat(tag, [own], every_s, act)
+    return first
+
+
+async def fill(tag: str, sessions: Sequence[Session], full: Callable[[], Awaitable[bool]], why_not: str) -> None:
+    """Hold the sessions, and fill until it is `full`. Raises StackError when others are quicker.
+
+    Others come and go: the caller goes on by `hold_and_repeat`, or the target takes a place that is given back.
+    """
+    hold(tag, sessions)
+    for _ in range(_FILL_TRIES):
+        if await full():
+            return
+        await asyncio.sleep(_SETTLES_S)
+    raise StackError(why_not)
 
 
 async def _repeat(stop: asyncio.Event, every_s: float, act: Callable[[], Awaitable[object]]) -> None:
@@ -109,6 +140,35 @@ async def patiently(attempt: Callable[[], Awaitable[T]], limit_ns: int = _PATIEN
             if clock.now_ns() > until_ns:
                 raise
         await asyncio.sleep(_TRIES_S)
+
+
+async def mended(
+    bench: Bench,
+    part: str,
+    opened: Callable[[Bench], Awaitable[S]],
+    mend: Callable[[S], Awaitable[Mapping[str, Any]]],
+    since_ns: int | None = None,
+) -> Cleared:
+    """Undo through a session of its own, again until it has come through. `mend` gives what was read back.
+
+    Gone since `since_ns`, or since the last try began. A part that is not running has forgotten all of it.
+    """
+    now_ns = clock.now_ns()
+    if died(bench, part):
+        return ended(part, now_ns if since_ns is None else since_ns)
+
+    async def attempt() -> Cleared:
+        with closing(await opened(bench)) as own:
+            low_ns = clock.now_ns() if since_ns is None else since_ns
+            told = await mend(own)
+            return Cleared(low_ns, clock.now_ns(), told)
+
+    return await patiently(attempt)
+
+
+def ended(part: str, at_ns: int) -> Cleared:
+    """What was in the memory or the sessions of a part is gone with its process."""
+    return Cleared(at_ns, at_ns, {part: "not running: what it held is gone with it"})
 
 
 def died(bench: Bench, part: str) -> bool:

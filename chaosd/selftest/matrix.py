@@ -13,7 +13,8 @@ from pydantic import Field
 from chaosd.experiment import document
 from chaosd.experiment.parse import all_bundled
 from chaosd.experiment.problems import one_error, validate
-from chaosd.experiment.written import Class, Form
+from chaosd.experiment.quantities import Form
+from chaosd.experiment.written import Class
 from chaosd.kernel.bundled import bundled
 from chaosd.kernel.errors import SourceError, UsageError, nearest
 from chaosd.kernel.verdict import Grade

@@ -46,10 +46,13 @@ class Cluster(_Strict):
     brokers: Literal[1, 3] = 1
 
 
+_WHOSE = ("external", "embedded")
+
+
 def _whose(kafka: Any) -> str:
     """Whether Kafka is somebody's, at an address, or to be started: only that one's errors are told."""
     given = kafka if isinstance(kafka, dict) else vars(kafka)
-    return "embedded" if given.keys() <= Cluster.model_fields.keys() else "external"
+    return _WHOSE[given.keys() <= Cluster.model_fields.keys()]
 
 
 class Administrator(_Strict):
@@ -89,7 +92,7 @@ def parse(section: dict[str, Any], file: str) -> StackSection:
         return StackSection.model_validate(section)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(["stack", *map(str, first["loc"])])
+        path = ".".join(["stack", *(str(part) for part in first["loc"] if part not in _WHOSE)])
         raise SourceError(first["msg"], file=file, path=path, found=repr(first["input"])) from error
 
 
