@@ -95,7 +95,7 @@ PROCESS = [
     ("restart", ("toxiproxy",), 0.5),
     ("kill", (*PARTS, "target"), 0.5),
     ("kill", ("toxiproxy",), 0.0),
-    ("pause", (*PARTS, "target"), 1.2),
+    ("pause", (*PARTS, "target"), 1.5),
     ("pause", ("toxiproxy",), 1.5),
 ]
 
