@@ -20,18 +20,24 @@ _STEP_NS = 100 * MS
 def resolve_phases(form: PhasesForm, traffic: Traffic, profile: str) -> tuple[Phases, tuple[str, ...]]:
     """The lengths of the phases, and notes for what differs from the file or from the definitions."""
     default = _DEFAULTS[profile]
-    if profile == "quick":
-        note = (
-            f"quick profile: warm-up {format_duration(default.warmup_ns)}, "
-            f"baseline {format_duration(default.baseline_ns)} and hold {format_duration(default.hold_ns)} "
-            "are shorter than the definitions ask for"
-        )
-        return default, (note,)
     phases = Phases(
         warmup_ns=_or(form.warmup, default.warmup_ns),
         baseline_ns=_or(form.baseline, default.baseline_ns),
         hold_ns=_or(form.hold, default.hold_ns),
     )
+    if profile == "quick":
+        # Never longer than the file asks for.
+        phases = Phases(
+            warmup_ns=min(phases.warmup_ns, default.warmup_ns),
+            baseline_ns=min(phases.baseline_ns, default.baseline_ns),
+            hold_ns=min(phases.hold_ns, default.hold_ns),
+        )
+        note = (
+            f"quick profile: warm-up {format_duration(phases.warmup_ns)}, "
+            f"baseline {format_duration(phases.baseline_ns)} and hold {format_duration(phases.hold_ns)} "
+            "are shorter than the definitions ask for"
+        )
+        return phases, (note,)
     notes = []
     if phases.hold_ns < default.hold_ns:
         notes.append(f"hold of {format_duration(phases.hold_ns)} is shorter than the definition's 5s")

@@ -157,7 +157,7 @@ async def test_a_killed_instrument_ends_the_run_healed_and_undecided(tmp_path, n
 
 
 async def test_a_killed_watchdog_is_replaced_and_spoils_nothing(tmp_path):
-    async with running(tmp_path, experiment(tmp_path, LATENCY, "3s", rate=400, within="5s")) as run:
+    async with running(tmp_path, experiment(tmp_path, LATENCY, "3s", rate=400, within="5s", baseline="3s")) as run:
         await run.reaches("fault", state="injected")
         killed_ns = kill(facts(run.run_dir, kind="watchdog_armed")[0]["pid"])
         again = (await until(lambda: facts(run.run_dir, kind="watchdog_respawned"), "another watchdog"))[0]
@@ -222,9 +222,9 @@ async def test_the_kill_switch_heals_ends_with_its_reason_and_lets_nothing_begin
 @asynccontextmanager
 async def command_line(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path, str]]:
     """`chaosd run` with its fault in force: the process, the run directory, what marks its testbed."""
-    given = ("run", experiment(folder, LATENCY), "--runs-dir", str(folder / "runs"), "--plain", "--skip-preflight")
+    given = ("run", experiment(folder, LATENCY), "--runs-dir", str(folder / "runs"), "--profile", "quick")
     with (folder / "cli.log").open("wb") as log:
-        argv = (sys.executable, "-m", "chaosd", *given)
+        argv = (sys.executable, "-m", "chaosd", *given, "--plain", "--skip-preflight")
         cli = await asyncio.create_subprocess_exec(*argv, stdin=DEVNULL, stdout=log, stderr=log, cwd=folder)
     try:
         run_dir = await until(lambda: next((folder / "runs").glob("*-one-fault-*"), None), "the run directory")

@@ -22,6 +22,7 @@ chaosd: 1
 title: Redis answers late for a moment
 target: reference
 traffic: {rate: 100/s, streams: 2}
+phases: {warmup: 300ms, baseline: 1s, hold: 500ms}
 timeline:
   - {at: 0s, for: 3s, fault: latency, on: redis, latency: 150ms}
 expect:

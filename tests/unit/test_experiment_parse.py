@@ -109,6 +109,11 @@ def test_the_quick_profile_is_short_and_says_so():
     assert "shorter than the definitions" in made.notes[0]
 
 
+def test_the_quick_profile_is_never_longer_than_the_file_asks_for():
+    made = parse(file(more="phases: {warmup: 10s, baseline: 1s}"), profile="quick").phases
+    assert (made.warmup_ns, made.baseline_ns, made.hold_ns) == (2 * SECOND, SECOND, 2 * SECOND)
+
+
 def test_expectations_survive_the_journal():
     expect = parse(file(more="expect: {recovery: {within: 2s, from: inject}, order: any}")).expect
     assert Expect.from_json(expect.to_json()) == expect
