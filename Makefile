@@ -69,7 +69,9 @@ demo: env stack
 
 # Tests of the real parts mostly wait, so there are more workers than cores; each has a stack of its own. Files in
 # their order: the long ones of the real parts first, unit tests fill the end.
+# Compiled once beforehand: the tests start hundreds of processes, and an environment may forbid them to keep bytecode.
 test: env stack
+	@$(BIN)/python -m compileall -q chaosd verifiers
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junitxml=$(JUNIT)) $(PYTEST_ARGS)
 
 check: env

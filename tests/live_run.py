@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from chaosd.conductor.client import RunHandle, RunRequest, start
+from chaosd.conductor.kept import Kept
 from chaosd.process import spawn
 from chaosd.testbed import record as records
+from chaosd.testbed.testbed import Testbed
 
 T = TypeVar("T")
 
@@ -56,6 +63,24 @@ def facts(run_dir: Path, process: str = "conductor", kind: str = "") -> list[dic
     return [fact for fact in found if not kind or fact["kind"] == kind]
 
 
+async def command(folder: Path, *arguments: str) -> spawn.Finished:
+    argv = (sys.executable, "-m", "chaosd", *arguments)
+    recipe = spawn.Recipe(argv, dict(os.environ), str(folder), str(folder / "command.log"))
+    return await asyncio.to_thread(spawn.run, recipe, 120)
+
+
+async def judged(folder: Path, run_dir: Path, *reasons: str) -> dict[str, Any]:
+    """`chaosd verify` says that the run proves nothing, and why, without a traceback."""
+    ended = await command(folder, "verify", str(run_dir))
+    assert ended.code == 3, ended.output
+    assert "Traceback" not in ended.output
+    verdict = json.loads((run_dir / "verdict.json").read_text())
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    told = " ".join(verdict["reasons"])
+    assert all(reason in told for reason in reasons), told
+    return verdict
+
+
 def living(state: Path, marker: str = "") -> list[str]:
     """Command lines of the processes that belong to a state folder: chaosd's own, and those of its testbed."""
     needles = {f"CHAOSD_STATE={state}".encode(), f"{spawn.MARKER}={marker or '?'}".encode()}
@@ -78,6 +103,28 @@ def child_of(pid: int, module: str) -> int:
         if module in words:
             return process.pid
     return 0
+
+
+def kill(pid: int) -> int:
+    """SIGKILL a process; the time just before it, in ns."""
+    assert pid
+    at_ns = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
+    return at_ns
+
+
+@asynccontextmanager
+async def kept_testbed(name: str, folder: Path) -> AsyncIterator[Testbed]:
+    """A testbed for many runs, and a state folder of its own for this process meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAOSD_STATE", str(folder / "state"))
+        kept = Kept(name, "embedded", folder / "guard.log")
+        await kept.open()
+        try:
+            yield await kept.ready()
+        finally:
+            await kept.close()
+        assert not [*(folder / "state" / "testbeds").glob("*"), *(folder / "state" / "leases").glob("*")]
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_run import LiveRun, all_is_well, child_of, experiment, facts, kinds, living, until
+from live_run import LiveRun, child_of, command, experiment, facts, judged, kill, kinds, living, until
 
 from chaosd.healing.recover import recover
 from chaosd.process import spawn
-from chaosd.stack.parts.toxiproxy.client import ToxiproxyError
 from chaosd.stack.stack import Stack
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import tear_down
@@ -50,51 +48,11 @@ async def running(folder: Path, experiment_file: str, **changes: Any) -> AsyncIt
             await tear_down(directory)
 
 
-def kill(pid: int) -> int:
-    """SIGKILL a process; the time just before it, in ns."""
-    assert pid
-    at_ns = time.monotonic_ns()
-    os.kill(pid, signal.SIGKILL)
-    return at_ns
-
-
-async def command(folder: Path, *arguments: str) -> spawn.Finished:
-    argv = (sys.executable, "-m", "chaosd", *arguments)
-    recipe = spawn.Recipe(argv, dict(os.environ), str(folder), str(folder / "command.log"))
-    return await asyncio.to_thread(spawn.run, recipe, 120)
-
-
-async def judged(folder: Path, run_dir: Path, *reasons: str) -> dict[str, Any]:
-    """`chaosd verify` says that the run proves nothing, and why, without a traceback."""
-    ended = await command(folder, "verify", str(run_dir))
-    assert ended.code == 3, ended.output
-    assert "Traceback" not in ended.output
-    verdict = json.loads((run_dir / "verdict.json").read_text())
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    told = " ".join(verdict["reasons"])
-    assert all(reason in told for reason in reasons), told
-    return verdict
-
-
-async def toxics(testbed: Path) -> set[str]:
-    """The toxics on redis; none where Toxiproxy itself is gone."""
-    try:
-        stack = Stack.open(testbed)
-    except Exception:  # noqa: BLE001 -- gone, or half gone: there is nothing to read then
-        return set()
-    try:
-        return set(await stack.toxiproxy.toxics("redis"))
-    except ToxiproxyError:
-        return set()
-    finally:
-        stack.close()
-
-
-@pytest.mark.parametrize("when", ["fault_intended", "heal_intended"])
-async def test_a_killed_conductor_is_undone_within_a_second_by_the_watchdog(tmp_path, when):
+async def test_a_killed_conductor_is_undone_within_a_second_by_the_watchdog(tmp_path):
+    """At the tightest moment: it has said what it will do, and may have done it. For the others see the kill points."""
     async with running(tmp_path, experiment(tmp_path, LATENCY, "1s")) as run:
         await run.reaches("phase", name="faults")
-        await until(lambda: facts(run.run_dir, kind=when), when)
+        await until(lambda: facts(run.run_dir, kind="fault_intended"), "its intent")
         killed_ns = kill(run.handle.pid)
         died = await until(lambda: facts(run.run_dir, "watchdog", "conductor_died"), "the watchdog's notice")
         assert died[0]["t"] - killed_ns < SECOND
@@ -139,39 +97,10 @@ async def test_a_killed_conductor_leaves_a_kept_testbed_whole_and_resumes_what_w
         await judged(tmp_path, run.run_dir, "conductor_died")
 
 
-@pytest.mark.parametrize("name", ["generator", "tap"])
-async def test_a_killed_instrument_ends_the_run_healed_and_undecided(tmp_path, name):
-    async with running(tmp_path, experiment(tmp_path, LATENCY)) as run:
-        await run.reaches("fault", state="injected")
-        killed_ns = kill(child_of(run.handle.pid, f"chaosd.traffic.{name}"))
-        await until(lambda: facts(run.run_dir, kind="heal_intended"), "the undo", within_s=2.0)
-        assert facts(run.run_dir, kind="heal_intended")[0]["t_ns"] - killed_ns < SECOND
-        healed = (await until(lambda: facts(run.run_dir, kind="fault_healed"), "the heal"))[0]
-        assert healed["clear_high_ns"] - killed_ns < SECOND
-        assert await toxics(run.testbed) == set()
-        await run.reaches("verdict")
-        await run.leaves_nothing()
-        assert await run.ends() == 5
-        assert facts(run.run_dir, kind="process_died")[0]["process"] == name
-        await judged(tmp_path, run.run_dir, f"{name}_died")
-
-
-async def test_a_killed_watchdog_is_replaced_and_spoils_nothing(tmp_path):
-    async with running(tmp_path, experiment(tmp_path, LATENCY, "3s", rate=400, within="5s", baseline="3s")) as run:
-        await run.reaches("fault", state="injected")
-        killed_ns = kill(facts(run.run_dir, kind="watchdog_armed")[0]["pid"])
-        again = (await until(lambda: facts(run.run_dir, kind="watchdog_respawned"), "another watchdog"))[0]
-        assert again["t_ns"] > killed_ns
-        verdict = await run.reaches("verdict")
-        assert all_is_well(verdict), verdict["reasons"]
-        await run.leaves_nothing()
-        assert await run.ends() == (0 if verdict["verdict"] == "PASS" else 3)
-
-
 async def test_what_conductor_and_watchdog_left_is_healed_by_the_next_chaosd(tmp_path):
     async with running(tmp_path, experiment(tmp_path, LATENCY)) as run:
         await run.reaches("fault", state="injected")
-        assert await toxics(run.testbed)
+        assert list((run.state / "leases").glob("*"))
         os.kill(run.handle.pid, signal.SIGSTOP)  # so that it cannot replace the watchdog
         kill(facts(run.run_dir, kind="watchdog_armed")[0]["pid"])
         kill(run.handle.pid)
@@ -183,40 +112,6 @@ async def test_what_conductor_and_watchdog_left_is_healed_by_the_next_chaosd(tmp
         assert "latency on redis" in done[0].what
         # Nobody was left to note who died: the journal without an end says it.
         await judged(tmp_path, run.run_dir, "unsealed")
-
-
-async def test_a_surface_that_is_gone_ends_the_run_in_order(tmp_path):
-    async with running(tmp_path, experiment(tmp_path, LATENCY)) as run:
-        await run.reaches("fault", state="injected")
-        gone_ns = time.monotonic_ns()
-        closing = asyncio.create_task(run.handle.close())
-        healed = await until(lambda: facts(run.run_dir, kind="fault_healed"), "the heal")
-        assert healed[0]["clear_high_ns"] - gone_ns < SECOND
-        await closing
-        await run.leaves_nothing()
-        assert "sealed" in kinds(facts(run.run_dir))
-        await judged(tmp_path, run.run_dir, "aborted")
-
-
-async def test_the_kill_switch_heals_ends_with_its_reason_and_lets_nothing_begin(tmp_path):
-    async with running(tmp_path, experiment(tmp_path, LATENCY)) as run:
-        await run.reaches("fault", state="injected")
-        halted_ns = time.monotonic_ns()
-        ended = await command(tmp_path, "halt", "smoke")
-        assert ended.code == 0, ended.output
-        assert "nothing is broken" in ended.output
-        healed = (await until(lambda: facts(run.run_dir, kind="fault_healed"), "the heal"))[0]
-        # The command itself has to start, on a machine that is busy with a run.
-        assert healed["clear_high_ns"] - halted_ns < 10 * SECOND
-        await run.reaches("verdict")
-        await run.leaves_nothing()
-        assert await run.ends() == 5
-        assert facts(run.run_dir, kind="aborted")[0]["reason"] == "chaosd is halted: smoke"
-        await judged(tmp_path, run.run_dir, "aborted")
-        refused = await command(tmp_path, "run", experiment(tmp_path, LATENCY), "--plain")
-        assert refused.code == 5
-        assert "chaosd is halted: smoke" in refused.output
-        assert (await command(tmp_path, "resume")).code == 0
 
 
 @asynccontextmanager

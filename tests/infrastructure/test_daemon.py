@@ -139,21 +139,32 @@ def daemon(tmp_path) -> Iterator[Callable[[str], Daemon]]:
 
 @pytest.mark.slow
 def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_everything(daemon):
+    """Three runs: one whose conductor is killed, one that is left alone, one in whose fault the daemon is ended."""
     one = daemon("every: 1s")
-    first = until(lambda: [run for run in one.runs() if run["exit"] is not None], 180, "a run has ended")[0]
-    assert first["verdict"] in ("PASS", "INCONCLUSIVE"), first
-    assert first["exit"] == {"PASS": 0, "INCONCLUSIVE": 3}[first["verdict"]]
-    assert (one.folder / "runs" / first["run_id"] / "verdict.json").is_file()
+    until(one.leases, 120, "the fault is injected")
+    (conductor,) = [line for line in one.processes() if line.rstrip().endswith("-m chaosd.conductor")]
+    os.kill(int(conductor.split()[0]), signal.SIGKILL)
+    until(lambda: not one.leases(), 10, "the fault is undone")
+    dead = until(lambda: [run for run in one.runs() if run["exit"] is not None], 60, "the run has ended")[-1]
+    assert dead["exit"] == 5
+    assert dead["verdict"] != "PASS"
+
+    another_daemon_is_refused_its_testbed(one)
+    ended = until(lambda: [run for run in one.runs() if run["exit"] not in (None, 5)], 180, "a run has ended")[0]
+    assert ended["verdict"] in ("PASS", "INCONCLUSIVE"), ended
+    assert ended["exit"] == {"PASS": 0, "INCONCLUSIVE": 3}[ended["verdict"]]
+    assert (one.folder / "runs" / ended["run_id"] / "verdict.json").is_file()
     assert one.get("/healthz", token="")[0] == 200
     assert one.get("/runs", token="wrong")[0] == 401
     assert one.get("/metrics", token="wrong")[0] == 401
-    assert f'chaosd_runs_total{{verdict="{first["verdict"]}"}} 1.0' in one.get("/metrics")[1]
-    assert "<html" in one.get(f"/runs/{first['run_id']}/report")[1].lower()
+    alike = sum(run["verdict"] == ended["verdict"] for run in (dead, ended))
+    assert f'chaosd_runs_total{{verdict="{ended["verdict"]}"}} {alike}.0' in one.get("/metrics")[1]
+    assert "<html" in one.get(f"/runs/{ended['run_id']}/report")[1].lower()
     last = json.loads(one.get("/runs")[1])["schedules"][0]["last"]
-    assert last["run"] == first["id"]
+    assert last["run"] == ended["id"]
 
     # The next run uses the same testbed; the signal comes while its fault is on.
-    until(lambda: one.leases() and len(one.runs()) == 2, 120, "the second run's fault is injected")
+    until(lambda: one.leases() and len(one.runs()) == 3, 120, "the third run's fault is injected")
     assert one.testbeds() == [one.name]
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(120) == 0, one.log.read_text(encoding="utf-8")[-2000:]
@@ -167,18 +178,11 @@ def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_every
     assert one.said("run ended")[-1]["exit"] == 5
 
 
-@pytest.mark.slow
-def test_a_conductor_that_is_killed_costs_its_run_and_not_the_daemon(daemon):
-    one = daemon("every: 1s")
-    until(one.leases, 120, "the fault is injected")
-    (conductor,) = [line for line in one.processes() if line.rstrip().endswith("-m chaosd.conductor")]
-    os.kill(int(conductor.split()[0]), signal.SIGKILL)
-    until(lambda: not one.leases(), 10, "the fault is undone")
-    dead = until(lambda: [run for run in one.runs() if run["exit"] is not None], 60, "the run has ended")[-1]
-    assert dead["exit"] == 5
-    assert dead["verdict"] != "PASS"
-    until(one.leases, 120, "the next run injects its fault")
-    assert one.get("/healthz")[0] == 200
+def another_daemon_is_refused_its_testbed(one: Daemon) -> None:
+    second = one.start()
+    assert second.wait(60) == 2
+    assert f"the testbed {one.name} belongs to another process" in one.log.read_text(encoding="utf-8")
+    assert one.said("an earlier daemon died") == []
 
 
 @pytest.mark.slow
@@ -201,17 +205,3 @@ def test_a_daemon_that_is_killed_leaves_nothing_and_the_next_one_says_so(daemon)
     assert until(lambda: one.said("an earlier daemon died"), 30, "the death is noticed")[0]["runs"] == 1
     dead = until(lambda: one.said("listening")[1:] and one.runs(), 60, "it serves again")[-1]
     assert (dead["exit"], dead["error"]) == (5, "the daemon died during this run")
-
-
-def test_a_testbed_of_somebody_else_is_not_taken(daemon):
-    one = daemon("every: 10m")
-    until(one.testbeds, 60, "the testbed is announced")
-    until(lambda: one.said("run begins"), 60, "a run is going on")
-    second = one.start()
-    assert second.wait(60) == 2
-    assert f"the testbed {one.name} belongs to another process" in one.log.read_text(encoding="utf-8")
-    assert one.said("an earlier daemon died") == []
-    one.process.send_signal(signal.SIGINT)
-    assert one.process.wait(120) == 0
-    assert until(lambda: not one.processes(), 10, "no process is left") is True
-    assert one.testbeds() == []

@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from live_run import LiveRun, facts
+from live_run import LiveRun, facts, kept_testbed
 
-from chaosd.conductor.kept import Kept
 from chaosd.kernel.verdict import Grade
 from chaosd.process import spawn
 from chaosd.testbed.testbed import Testbed
@@ -103,7 +102,9 @@ class Place:
         return ran
 
     async def _once(self, file: Path, meanwhile: Callable[[LiveRun], Awaitable[None]] | None) -> Ran:
-        run = await LiveRun.begin(self.folder, str(file), testbed=NAME, keep=True, owner_pid=os.getpid())
+        run = await LiveRun.begin(
+            self.folder, str(file), profile="standard", testbed=NAME, keep=True, owner_pid=os.getpid()
+        )
         try:
             async with asyncio.timeout(_RUN_S), asyncio.TaskGroup() as group:
                 group.create_task(run.listen())
@@ -120,15 +121,8 @@ class Place:
 @pytest.fixture(scope="module")
 async def place(tmp_path_factory) -> AsyncIterator[Place]:
     folder = tmp_path_factory.mktemp("real")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHAOSD_STATE", str(folder / "state"))
-        kept = Kept(NAME, "embedded", folder / "guard.log")
-        await kept.open()
-        try:
-            yield Place(folder, await kept.ready())
-        finally:
-            await kept.close()
-        assert not [*(folder / "state" / "testbeds").glob("*"), *(folder / "state" / "leases").glob("*")]
+    async with kept_testbed(NAME, folder) as testbed:
+        yield Place(folder, testbed)
 
 
 @dataclass(frozen=True)
