@@ -24,7 +24,7 @@ ANOMALIES = ("DUP-ID", "DUP-OFFSET", "DOUBLE-OUTCOME")
 def fold(case: Case, partition: Partition) -> found.Findings:
     """Count results and compare the contents of each coordinate."""
     rows = partition.envelopes
-    again = rows[(rows["n_output"] > 1) | (rows["n_dlq"] > 1)]
+    again = rows[(rows["n_output"] > 1) | (rows["n_dlq"] > 1) | (rows["n_more"] > 0)]
     twice = found.of_envelopes(again, again["last_output_ns"])
     twice["allowed"] = _allowed(case, again)
     both = rows[(rows["n_output"] > 0) & (rows["n_dlq"] > 0)]

@@ -17,11 +17,13 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def check(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="experiment files, or folders of them")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="experiment and target files, or folders of them")
+    ],
     format_: Annotated[str, typer.Option("--format", help="text, github (annotations) or sarif")] = "text",
     output: Annotated[Path | None, typer.Option("--output", help="write to a file instead of standard output")] = None,
 ) -> int:
-    """Check experiment files. Exit 0: all can be run, 2: there are mistakes.
+    """Check experiment and target files. Exit 0: all can be run, 2: there are mistakes.
 
     In a folder every `*.chaos.yaml` is read, and every other YAML file that says `chaosd:` at its top.
     """
@@ -48,12 +50,16 @@ def check(
 
 def _mistakes(file: Path) -> Sequence[SourceError]:
     from chaosd.catalogue import catalogue
-    from chaosd.experiment import document, parse
+    from chaosd.experiment import document, parse, target_file
     from chaosd.kernel.errors import SourceError
     from chaosd.target.launch import names
 
     try:
-        parse.resolve(document.read(file), catalogue().forms, name=parse.name_of(file), targets=names())
+        source = document.read(file)
+        if isinstance(source.plain.get("target"), dict):
+            target_file.resolve(source, file)
+        else:
+            parse.resolve(source, catalogue().forms, name=parse.name_of(file), targets=names())
     except SourceError as error:
         return (error, *error.others)
     return ()

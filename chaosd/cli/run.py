@@ -27,7 +27,10 @@ def run(
     names: Annotated[
         list[str], typer.Argument(metavar="[experiment] NAME|PATH…", help="bundled names (or `faults/*`), YAML files")
     ],
-    target: Annotated[str | None, typer.Option(help="another pipeline than theirs: `chaosd list --targets`")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="another pipeline than theirs: a target file, or a name of `chaosd list --targets`"),
+    ] = None,
     profile: Annotated[str, typer.Option(help="standard: as defined; quick: shorter phases, said so")] = "standard",
     seed: Annotated[int | None, typer.Option(help="repeat a run: same traffic, same chances")] = None,
     stack: Annotated[str, typer.Option(help="embedded (own processes) or external (already there)")] = "embedded",
@@ -117,6 +120,7 @@ def _carry_out(
 def _load(names: Sequence[str], profile: str, stack: str, target: str | None) -> list[tuple[str, Experiment]]:
     """Read every experiment before anything starts: a mistake in the last one must not cost the run of the first."""
     from chaosd.conductor import operator
+    from chaosd.experiment import fitting, target_file
     from chaosd.experiment.parse import expand, load
     from chaosd.faults.table import forms
     from chaosd.kernel.errors import UsageError, nearest
@@ -130,11 +134,13 @@ def _load(names: Sequence[str], profile: str, stack: str, target: str | None) ->
         near = nearest(stack, _STACKS)
         hint = f"did you mean {near!r}?" if near else f"one of: {', '.join(_STACKS)}"
         raise UsageError(f"there is no stack {stack!r}", remedy=hint)
-    if target is not None:
+    if target is not None and not target_file.is_file(target):
         checked(target)
+    pipeline = target_file.read(Path(target)) if target is not None and target_file.is_file(target) else None
     known = forms()
     limits = operator.read().limits
-    return [(name, load(name, known, profile=profile, limits=limits)) for given in names for name in expand(given)]
+    found = [(name, load(name, known, profile=profile, limits=limits)) for given in names for name in expand(given)]
+    return found if pipeline is None else [(name, fitting.fit(one, pipeline)) for name, one in found]
 
 
 def _summarise(names: Sequence[str], ended: Sequence[Ended], out: TextIO) -> None:

@@ -11,7 +11,7 @@ import typer
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="experiment, operator (files you write) or verdict (verdict.json)")
+        str, typer.Argument(help="experiment, target or operator (files you write), verdict (verdict.json)")
     ] = "experiment",
 ) -> None:
     """Print JSON Schema, for editors and for programs that check files."""
@@ -44,8 +44,15 @@ def _verdict() -> dict[str, Any]:
     return model.schema()
 
 
+def _target() -> dict[str, Any]:
+    from chaosd.experiment import target_file
+
+    return target_file.schema()
+
+
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "experiment": _experiment,
+    "target": _target,
     "operator": _operator,
     "verdict": _verdict,
 }

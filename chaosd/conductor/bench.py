@@ -24,7 +24,7 @@ from chaosd.process.places import testbeds_dir
 from chaosd.process.spawn import Handle
 from chaosd.target import launch
 from chaosd.testbed import record as records
-from chaosd.testbed.testbed import Testbed, announce, owner_of_this_process, tear_down
+from chaosd.testbed.testbed import PIPELINE, Testbed, announce, owner_of_this_process, tear_down
 
 _TEAR_DOWN_S = 30.0
 
@@ -114,11 +114,16 @@ async def _open(request: RunRequest, experiment: Experiment, directory: Path, em
             await checking
     record = testbed.record
     running = [one for one in record.replicas if one.handle is not None and spawn.alive(one.handle)]
-    if len(running) != experiment.replicas or record.target != experiment.target:
+    digest = experiment.pipeline.digest if experiment.pipeline is not None else ""
+    same = record.target == experiment.target and record.extra.get(PIPELINE, "") == digest
+    if len(running) != experiment.replicas or not same:
         if record.target:
             await testbed.end_target()
         emit({"event": "phase", "name": "target", "text": f"starting the target {experiment.target}"})
-        await testbed.deploy(experiment.target, experiment.replicas)
+        if experiment.pipeline is not None:
+            await testbed.deploy_pipeline(experiment.pipeline)
+        else:
+            await testbed.deploy(experiment.target, experiment.replicas)
     return testbed
 
 
@@ -134,7 +139,10 @@ async def _up(directory: Path, emit: Emit) -> Testbed:
 
 async def _preflight(experiment: Experiment) -> None:
     """Check the target's source before any traffic. Raises PreflightError for what would break the run."""
-    source = launch.source(experiment.target)
+    pipeline = experiment.pipeline
+    if pipeline is not None and not pipeline.source:
+        return
+    source = Path(pipeline.source) if pipeline is not None else launch.source(experiment.target)
     report = await asyncio.to_thread(check.run, source)
     blocking = [finding for finding in report.findings if finding.confidence is Confidence.HIGH]
     if blocking:

@@ -33,7 +33,10 @@ async def drain(
     started_ns = context.clock.now_ns()
     ended = await _end_traffic(context, instruments, schedule, fence=fence, limit_ns=limit_ns)
     sent_ns = context.clock.now_ns()
-    quiet_from_ns = await settle(context, instruments, sent_ns, started_ns + limit_ns)
+    pipeline, commits = context.experiment.pipeline, bool(context.testbed.record.group)
+    asked_ns = (pipeline.quiet_ns or 0) if pipeline is not None else 0
+    until_ns = started_ns + limit_ns
+    quiet_from_ns = await settle(context, instruments, sent_ns, until_ns, commits=commits, asked_ns=asked_ns)
     ended_ns = context.clock.now_ns()
     if quiet_from_ns is not None:
         context.facts.append("quiet", from_ns=quiet_from_ns, until_ns=ended_ns)
@@ -43,7 +46,13 @@ async def drain(
         limit_ns=limit_ns,
         started_ns=started_ns,
         ended_ns=ended_ns,
-        partitions=proofs(instruments.tap.last, ended, sent_ns, quiet=quiet_from_ns is not None),
+        partitions=proofs(
+            instruments.tap.last,
+            ended,
+            sent_ns,
+            quiet=quiet_from_ns is not None,
+            commits=commits,
+        ),
     )
     await _fresh_read(context, instruments)
 
@@ -62,8 +71,18 @@ async def _end_traffic(
     return None
 
 
-async def settle(context: Context, instruments: Instruments, sent_ns: int, until_ns: int) -> int | None:
+async def settle(
+    context: Context,
+    instruments: Instruments,
+    sent_ns: int,
+    until_ns: int,
+    *,
+    commits: bool = True,
+    asked_ns: int = 0,
+) -> int | None:
     """Wait for committed ends and quiet; gives the start of the quiet time, None when the limit passed first.
+
+    `commits`: the target has a group. `asked_ns`: how long it must be quiet by the target's own word.
 
     Only what the tap asked Kafka after `sent_ns`, when the last send had its outcome, says anything about the ends; and
     the quiet time counts as far as the tap has looked, all that there was to read being read.
@@ -73,12 +92,13 @@ async def settle(context: Context, instruments: Instruments, sent_ns: int, until
     still_ns = max(context.experiment.expect.recovery.within_ns, _STUCK_NS) + _STILL_NS
     while now < until_ns and instruments.tap.alive:
         state = instruments.tap.last
-        seen = (state.get("resolved"), str(state.get("progress")), state.get("last_new_ns"))
+        inside = str(state.get("inside"))
+        seen = (state.get("resolved"), str(state.get("progress")), inside, state.get("last_new_ns"))
         if seen != last_seen:
             moved_ns, last_seen = now, seen
-        quiet_ns = max(_QUIET_NS, round(state.get("max_latency_ms", 0.0) * MS) + SECOND)
+        quiet_ns = max(_QUIET_NS, asked_ns, round(state.get("max_latency_ms", 0.0) * MS) + SECOND)
         quiet_from_ns = max(moved_ns, int(state.get("last_new_ns", 0)))
-        if _committed(state, sent_ns):
+        if _committed(state, sent_ns, commits=commits):
             if state.get("asked_ns", 0) - quiet_from_ns >= quiet_ns and not state.get("behind"):
                 return quiet_from_ns
         elif now - moved_ns > still_ns:
@@ -88,9 +108,23 @@ async def settle(context: Context, instruments: Instruments, sent_ns: int, until
     return None
 
 
-def _committed(state: dict[str, Any], sent_ns: int) -> bool:
+def _committed(state: dict[str, Any], sent_ns: int, *, commits: bool) -> bool:
+    """Whether the groups have committed all; of a target without one (`commits` False) only the quiet time tells."""
     progress = state.get("progress") or []
-    return _known(state, sent_ns) and bool(progress) and all(_past(row) for row in progress)
+    done = not commits or all(_past(row) for row in progress)
+    return _known(state, sent_ns) and bool(progress) and done and not _left_inside(state)
+
+
+def _left_inside(state: dict[str, Any]) -> str:
+    """What a service has not read yet of a topic between services, in words; empty when all is read."""
+    return next(
+        (
+            f"{row['topic']}/{row['partition']}: committed {row['committed']} of {row['end']}"
+            for row in state.get("inside") or []
+            if not _past(row)
+        ),
+        "",
+    )
 
 
 def _known(state: dict[str, Any], sent_ns: int) -> bool:
@@ -103,8 +137,12 @@ def _past(row: dict[str, Any]) -> bool:
     return bool(row["committed"] >= row["end"] or row["end"] <= row.get("start", 0))
 
 
-def proofs(state: dict[str, Any], ended: dict[str, Any] | None, sent_ns: int, *, quiet: bool) -> list[dict[str, Any]]:
+def proofs(
+    state: dict[str, Any], ended: dict[str, Any] | None, sent_ns: int, *, quiet: bool, commits: bool = True
+) -> list[dict[str, Any]]:
     """What is proved per input partition, by the last `state` of the tap and the generator's last word `ended`.
+
+    `commits`: the target has a group, whose commits must be there; without one the quiet time alone proves it.
 
     Fences are checked by the reader, who alone knows what came out.
     """
@@ -117,8 +155,10 @@ def proofs(state: dict[str, Any], ended: dict[str, Any] | None, sent_ns: int, *,
             why = f"{ended['pending']} sends without an outcome"
         elif not _known(state, sent_ns):
             why = "Kafka told no commits after the last send"
-        elif not _past(row):
+        elif commits and not _past(row):
             why = f"committed {row['committed']} of {row['end']}"
+        elif left := _left_inside(state):
+            why = left
         elif not quiet:
             why = "results still came"
         proofs.append(

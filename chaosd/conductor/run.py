@@ -26,6 +26,7 @@ from chaosd.conductor.stacks import wanted
 from chaosd.conductor.ticker import tick
 from chaosd.conductor.traffic import Schedule
 from chaosd.envelope.identity import RUN_TAG_BITS
+from chaosd.experiment import fitting, target_file
 from chaosd.experiment.parse import load
 from chaosd.experiment.spec import Experiment
 from chaosd.faults.table import forms
@@ -39,6 +40,7 @@ from chaosd.kernel.errors import ChaosdError, Exit, HealError, JournalError, Run
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
 from chaosd.target.launch import checked
+from chaosd.traffic.config import told_of
 
 _ABORTED_DRAIN_NS = 5 * SECOND
 _JUDGE_DEADLINE_S = 600.0
@@ -99,8 +101,10 @@ def _experiment(request: RunRequest, seed: int) -> Experiment:
     experiment = load(request.experiment, forms(), profile=request.profile, limits=limits, seed=seed)
     if request.target is None:
         return experiment
+    if target_file.is_file(request.target):
+        return fitting.fit(replace(experiment, known=None), target_file.read(Path(request.target)))
     # What is known of the experiment's own target says nothing about another.
-    return replace(experiment, target=checked(request.target).name, known=None)
+    return replace(experiment, target=checked(request.target).name, pipeline=None, known=None)
 
 
 async def _mend(emit: Emit) -> None:
@@ -209,7 +213,7 @@ def _start_facts(context: Context, request: RunRequest) -> None:
         chaosd=chaosd.__version__,
         streams=experiment.traffic.streams,
         rate_hz=experiment.traffic.rate_hz,
-        topics=[asdict(topic) for topic in record.topics],
+        topics=[asdict(topic) for topic in record.seen],
         group=record.group,
         partitions=record.topics[0].partitions,
         parts=list(context.testbed.parts),
@@ -220,9 +224,24 @@ def _start_facts(context: Context, request: RunRequest) -> None:
         hold_ns=experiment.phases.hold_ns,
         testbed={"kept": record.kept, "name": record.name},
         stack={name: {"version": part.version, "origin": part.origin} for name, part in stack.record.parts.items()},
-        target={"name": record.target, "fifo": True},
+        target=_target(experiment, record.target),
         command=_replay(request, context.seed),
     )
+
+
+def _target(experiment: Experiment, name: str) -> dict[str, Any]:
+    """What the judge must know of the target. Without `results` each envelope owes one, whatever its kind."""
+    pipeline = experiment.pipeline
+    if pipeline is None:
+        return {"name": name, "fifo": True}
+    return {
+        "name": name,
+        "fifo": pipeline.fifo,
+        "max_idle_ns": pipeline.max_idle_ns,
+        "results": [one.count for one in pipeline.contract.results],
+        "file": pipeline.digest,
+        "processes": [f"{process}: {service.name}" for process, service, _ in pipeline.processes],
+    }
 
 
 def _replay(request: RunRequest, seed: int) -> str:
@@ -244,8 +263,9 @@ def _configs(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
         "seed": context.seed,
         "base_wall_ns": context.base_wall_ns,
         "streams": context.experiment.traffic.streams,
-        "topics": [asdict(topic) for topic in record.topics],
+        "topics": [asdict(topic) for topic in record.seen],
         "group": record.group,
+        **told_of(context.experiment.pipeline),
     }
     source = next(topic for topic in record.topics if topic.role == "input")
     return common, {**common, "topic": source.name, "partitions": source.partitions, "delivery_timeout_s": 40}

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from chaosd.experiment import document
+from chaosd.experiment import document, fitting, target_file
 from chaosd.experiment.document import Document
 from chaosd.experiment.limits import DEFAULT, Limits
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.profiles import resolve_phases
 from chaosd.experiment.spec import PROFILES, Experiment, FaultForm
 from chaosd.experiment.steps import Timeline
+from chaosd.experiment.target import Pipeline
 from chaosd.experiment.written import BROKERS_MAX, REPLICAS_MAX, ExperimentForm
 from chaosd.kernel.bundled import bundled
 from chaosd.kernel.errors import SourceError, UsageError, nearest
@@ -63,10 +64,14 @@ def resolve(
     form = validate(source, ExperimentForm, source.plain, (), problems)
     # Of a file that is not as it must be, nobody knows how many of a thing there are: any number will do.
     brokers, replicas = (form.stack.kafka.brokers, form.replicas) if form else (BROKERS_MAX, REPLICAS_MAX)
+    pipeline = None
+    if form is not None and target_file.is_file(form.target):
+        pipeline = _pipeline(source, form)
+        replicas = len(pipeline.processes)
     limits = limits.tightened(form.limits) if form else limits
     timeline = Timeline(source, catalogue, problems, seed, brokers, replicas, limits)
     steps = timeline.read()
-    if form is not None and targets and form.target not in targets:
+    if form is not None and targets and pipeline is None and form.target not in targets:
         problems.append(source.unknown("there is no such target", ("target",), form.target, targets))
     if form is not None:
         timeline.check_overlays(form.traffic.resolve())
@@ -74,7 +79,7 @@ def resolve(
         raise one_error(problems)
     traffic = form.traffic.resolve()
     phases, notes = resolve_phases(form.phases, traffic, profile)
-    return Experiment(
+    made = Experiment(
         name=name,
         title=form.title,
         description=" ".join(form.description.split()),
@@ -92,6 +97,21 @@ def resolve(
         abort_when=form.abort_when.resolve(),
         limits=limits,
     )
+    return made if pipeline is None else fitting.fit(made, pipeline)
+
+
+def _pipeline(source: Document, form: ExperimentForm) -> Pipeline:
+    """The target file that an experiment names, from its own folder. Raises SourceError."""
+    path = Path(source.file).parent / form.target
+    if not path.is_file():
+        raise source.error(
+            "there is no such target file", ("target",), expected="a path from this file", found=form.target
+        )
+    if form.replicas > 1:
+        raise source.error(
+            "how many replicas there are is for the target file to say", ("replicas",), expected="no such key here"
+        )
+    return target_file.read(path)
 
 
 def find(given: str) -> Path:

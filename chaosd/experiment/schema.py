@@ -25,7 +25,8 @@ def experiment_schema(faults: Mapping[str, FaultForm], targets: Collection[str] 
         steps.append(_step(name, fault, common, params))
     schema["properties"]["timeline"]["items"] = {"oneOf": steps}
     if targets:
-        schema["properties"]["target"]["enum"] = list(targets)
+        file = {"type": "string", "pattern": r"\.ya?ml$", "description": "A target file, from this file's folder."}
+        schema["properties"]["target"]["anyOf"] = [{"enum": list(targets)}, file]
     _in_words_of_the_file(schema)
     return {"$schema": _DIALECT, **schema}
 

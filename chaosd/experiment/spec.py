@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from chaosd.experiment.guards import NO_GUARDS, Guards
 from chaosd.experiment.limits import DEFAULT, Limits
+from chaosd.experiment.target import Pipeline
 from chaosd.experiment.timeline import Step, lasts_ns
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND
@@ -170,7 +171,8 @@ class Known:
 class Experiment:
     """A parsed experiment. `timeline` is sorted by time; `notes` say what the profile or the plan changed, and why.
 
-    `brokers`: of Kafka, 1 or 3. `replicas`: processes of the target, in one consumer group.
+    `brokers`: of Kafka, 1 or 3. `replicas`: processes of the target. `pipeline`: what its target file says, None for
+    one of chaosd's own.
     """
 
     name: str
@@ -189,6 +191,7 @@ class Experiment:
     replicas: int = 1
     abort_when: Guards = NO_GUARDS
     limits: Limits = DEFAULT
+    pipeline: Pipeline | None = None
 
     @property
     def faults(self) -> tuple[Step, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from chaosd.experiment.spec import Expect
 from chaosd.journal import facts as said
-from chaosd.journal import join
+from chaosd.journal import join, kinds
 from chaosd.journal.columns import SCHEMAS, Role
 from chaosd.journal.model import BEATING, BEATS, DIFFERS, Partition, RunFacts, TopicFacts
 from chaosd.journal.read import Cut, column_files, process_of, read_columns, read_facts, read_plain
@@ -211,6 +211,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         deaths=said.deaths(facts),
         fifo=bool(started.get("target", {}).get("fifo")),
         max_idle_ns=int(started.get("target", {}).get("max_idle_ns", 0)),
+        results=tuple(int(count) for count in started.get("target", {}).get("results", ())),
         baseline_reused=said.first(facts, "baseline_reused") or None,
         facts=facts,
     )
@@ -222,6 +223,7 @@ def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, 
     join.sends(plan, columns["sends"], columns["acks"], said.watermark(run.facts), complete=in_order)
     joined = join.sightings(plan, columns["sightings"], run.topics)
     join.results(plan, joined, run.topics)
+    kinds.whole(plan.envelopes, joined, run.topics, run.results)
     join.input_log(plan, joined, run.topics, read_whole=run.fresh_complete)
     join.commits(plan, _committed(run, columns["progress"], run.topics))
     return plan, joined

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 # One row per planned envelope, sorted by (stream, seq). `in_partition`/`in_offset` name its record in the input log (-1
 # when it is not there), its first one of `n_input`. `n_*` count distinct coordinates over the live and the fresh read,
-# `live_*` and `fresh_*` over one of them. The `*_ns` of results are of the live read.
+# `live_*` and `fresh_*` over one of them. The `*_ns` of results are of the live read. Where an envelope owes several
+# outputs, `*_output` count whole sets of them, `first_output_ns` is when the first set was whole, and `n_more` counts
+# outputs beyond those owed, of whichever kind.
 ENVELOPES = np.dtype(
     [
         ("stream", "u2"),
@@ -46,6 +48,7 @@ ENVELOPES = np.dtype(
         ("fresh_dlq", "u2"),
         ("live_output", "u2"),
         ("live_dlq", "u2"),
+        ("n_more", "u2"),
     ]
 )
 # The tap's rows, each with the index of its envelope in `Partition.envelopes` (-1 = stray).
@@ -129,8 +132,10 @@ class RunFacts:
 
     `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
     files that are not there; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
-    None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `ended_ns`
-    is None for a run that was cut off; `facts` are all lines of all processes in order of time.
+    None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `results`
+    says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its kind), and
+    is empty where it owes one of any; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
+    processes in order of time.
     """
 
     run_id: str
@@ -161,6 +166,7 @@ class RunFacts:
     deaths: tuple[str, ...] = ()
     fifo: bool = False
     max_idle_ns: int = 0
+    results: tuple[int, ...] = ()
     baseline_reused: Mapping[str, Any] | None = None
     facts: tuple[Mapping[str, Any], ...] = ()
 

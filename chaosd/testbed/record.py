@@ -12,25 +12,34 @@ from chaosd.kernel.errors import StackError
 from chaosd.process.spawn import Handle, Recipe
 
 FILE = "testbed.json"
+INTERNAL = "internal"  # the role of a topic between services
 OWN = "embedded"  # the provider whose servers are processes of chaosd
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the run; `role` is input, output or dlq."""
+    """A topic of the run; `role` is input, output, dlq or internal. `ours`: chaosd made it, and deletes it."""
 
     name: str
     role: str
     partitions: int
+    ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One process of the target: `target` where there is one, else `target/0` and so on."""
+    """One process of the target: `target` where there is one, else `target/0` and so on.
+
+    Of a target file's: `ready` as target/ready.py reads it (None: one of chaosd's own), `restart_ns` after its end, and
+    `log_from`, where in its log the words of its present process begin.
+    """
 
     name: str
     recipe: Recipe
     handle: Handle | None = None
+    ready: dict[str, str] | None = None
+    restart_ns: int | None = None
+    log_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,22 @@ class Record:
     replicas: tuple[Replica, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def seen(self) -> tuple[Topic, ...]:
+        """The topics that are read and judged, in the order that rows of the journal index."""
+        return tuple(topic for topic in self.topics if topic.role != INTERNAL)
+
     def replica(self, name: str) -> Replica | None:
         """One process of the target by its name; None when there is none of this name."""
         return next((replica for replica in self.replicas if replica.name == name), None)
 
-    def with_handle(self, name: str, handle: Handle) -> Record:
-        """The same testbed with another process behind one replica of the target."""
+    def with_handle(self, name: str, handle: Handle, log_from: int = 0) -> Record:
+        """The same testbed with another process behind one replica of the target, whose log was so long before it."""
         return replace(
-            self, replicas=tuple(replace(one, handle=handle) if one.name == name else one for one in self.replicas)
+            self,
+            replicas=tuple(
+                replace(one, handle=handle, log_from=log_from) if one.name == name else one for one in self.replicas
+            ),
         )
 
 
@@ -99,7 +116,8 @@ def _parse(raw: dict[str, Any]) -> Record:
         group=raw["group"],
         topics=tuple(Topic(**topic) for topic in raw["topics"]),
         replicas=tuple(
-            Replica(one["name"], Recipe.from_json(one["recipe"]), _handle(one["handle"])) for one in raw["replicas"]
+            replace(Replica(**{**one, "recipe": Recipe.from_json(one["recipe"])}), handle=_handle(one["handle"]))
+            for one in raw["replicas"]
         ),
         extra=raw["extra"],
     )

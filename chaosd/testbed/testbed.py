@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from chaosd.experiment.target import Pipeline
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError
@@ -25,7 +26,8 @@ from chaosd.stack.providers.external import COMPOSE, ExternalProvider
 from chaosd.stack.providers.section import parse, places
 from chaosd.stack.ready import Started
 from chaosd.stack.stack import Stack
-from chaosd.target import launch
+from chaosd.target import launch, ready
+from chaosd.target.pipeline import processes
 from chaosd.testbed import record as records
 from chaosd.testbed import topics
 from chaosd.testbed.record import Record, Topic
@@ -39,6 +41,10 @@ _TARGET_GRACE_S = 2.0
 # In a record's `extra`: the section of an external stack, the brokers of an embedded one (one where nothing is said).
 SECTION = "stack"
 BROKERS = "brokers"
+# And of a target file's pipeline: its digest, and the consumer groups of its topics.
+PIPELINE = "pipeline"
+GROUPS = "groups"
+NO_PROCESS = Handle(0, 0)
 
 Progress = Callable[[str, float], None]
 
@@ -148,11 +154,39 @@ class Testbed:
             )
             for number, name in enumerate(several)
         )
-        record = replace(self.record, target=target, group=group, topics=made, replicas=made_of)
+        return await self._start(replace(self.record, target=target, group=group, topics=made, replicas=made_of))
+
+    async def deploy_pipeline(self, pipeline: Pipeline) -> Record:
+        """Make the topics of a target file and start its processes; does not wait until they are ready.
+
+        A topic that is there already stays when the target ends: it is somebody's. Raises StackError, and UsageError
+        for a program that is not there.
+        """
+        planned = processes(pipeline, self.stack.endpoints.proxied, self.directory)
+        wanted = tuple(Topic(one.name, one.role, one.partitions) for one in pipeline.channels)
+        there = await topics.existing(self._bootstrap, [one.name for one in wanted])
+        made = tuple(replace(one, ours=one.name not in there) for one in wanted)
+        await topics.check_partitions(self._bootstrap, [one for one in made if not one.ours])
+        groups = [one.group for one in pipeline.channels if one.group]
+        told = {**self.record.extra, PIPELINE: pipeline.digest, GROUPS: groups}
+        records.save(self.directory, replace(self.record, topics=made, extra=told))
+        ours = [one for one in made if one.ours]
+        await topics.create(self._bootstrap, ours, copies=len(names.members(self.parts, KAFKA)))
+        replicas = tuple(
+            records.Replica(one.name, one.recipe, ready=one.ready, restart_ns=one.restart_ns) for one in planned
+        )
+        group = pipeline.input.group
+        return await self._start(replace(self.record, target=pipeline.name, group=group, replicas=replicas))
+
+    async def _start(self, record: Record) -> Record:
+        """Write the target down and start its processes."""
+        records.save(self.directory, record)
         async with gate.starting(self.directory):
-            for replica in made_of:
+            for replica in record.replicas:
                 # Written down one by one: a start that is cut off leaves no process that nobody knows.
-                record = record.with_handle(replica.name, spawn.start(replica.recipe, record.marker))
+                log_from = _log_ends(replica)
+                handle = spawn.start(replica.recipe, record.marker)
+                record = record.with_handle(replica.name, handle, log_from)
                 records.save(self.directory, record)
         return record
 
@@ -162,6 +196,8 @@ class Testbed:
         Gives the first replica's process. Raises StackError with its log's end when it does not get there.
         """
         record = self.record
+        if record.extra.get(PIPELINE):
+            return await self._pipeline_ready(record)
         if not record.replicas:
             raise StackError("the testbed has no target")
         started = [await self._replica_ready(one.name, members=len(record.replicas)) for one in record.replicas]
@@ -171,14 +207,25 @@ class Testbed:
             ready_ns=max(one.ready_ns for one in started),
         )
 
+    async def _pipeline_ready(self, record: Record) -> Started:
+        """The same for a target file's: each process by its own word, then all groups. NO_PROCESS where none is."""
+        started = [await self._replica_ready(one.name) for one in record.replicas]
+        low_ns, ready_ns = await ready.groups_stable(tuple(record.extra.get(GROUPS, ())), self._bootstrap)
+        handle = started[0].handle if started else NO_PROCESS
+        return Started(ready_low_ns=low_ns, ready_ns=ready_ns, handle=handle, version="")
+
     async def _replica_ready(self, name: str, *, members: int = 1) -> Started:
         record = self.record
         replica = record.replica(name)
         if replica is None or replica.handle is None:
             raise StackError(f"the testbed has no {name}")
-        low_ns, ready_ns = await launch.wait_ready(
-            replica.handle, replica.recipe, self._bootstrap, record.group, members=members
-        )
+        if replica.ready is not None:
+            log = Path(replica.recipe.log)
+            low_ns, ready_ns = await ready.wait(replica.handle, log, replica.log_from, replica.ready, self._bootstrap)
+        else:
+            low_ns, ready_ns = await launch.wait_ready(
+                replica.handle, replica.recipe, self._bootstrap, record.group, members=members
+            )
         return Started(ready_low_ns=low_ns, ready_ns=ready_ns, handle=replica.handle, version="")
 
     @property
@@ -208,7 +255,9 @@ class Testbed:
             if replica is None:
                 raise StackError(f"the testbed has no {process}")
             if replica.handle is None or not spawn.alive(replica.handle):
-                records.save(self.directory, record.with_handle(process, _started(replica.recipe, record.marker)))
+                log_from = _log_ends(replica)
+                handle = _started(replica.recipe, record.marker)
+                records.save(self.directory, record.with_handle(process, handle, log_from))
         return await self._replica_ready(process)
 
     def keep(self, key: str, value: Any) -> None:
@@ -220,9 +269,10 @@ class Testbed:
         """End the target and forget its topics."""
         record = self.record
         await _end_replicas(record, _TARGET_GRACE_S)
-        if record.topics:
-            await topics.delete(self._bootstrap, [topic.name for topic in record.topics])
-        records.save(self.directory, replace(record, target="", group="", topics=(), replicas=()))
+        if ours := [topic.name for topic in record.topics if topic.ours]:
+            await topics.delete(self._bootstrap, ours)
+        extra = {key: value for key, value in record.extra.items() if key not in (PIPELINE, GROUPS)}
+        records.save(self.directory, replace(record, target="", group="", topics=(), replicas=(), extra=extra))
 
     async def down(self) -> None:
         """End the target and, with an own stack, every process of it; remove the directory."""
@@ -234,6 +284,12 @@ async def _end_replicas(record: Record, grace_s: float) -> None:
         for replica in record.replicas:
             if replica.handle is not None:
                 group.create_task(asyncio.to_thread(spawn.end, replica.handle, grace_s))
+
+
+def _log_ends(replica: records.Replica) -> int:
+    """How much its log holds of earlier processes."""
+    log = Path(replica.recipe.log)
+    return log.stat().st_size if log.exists() else 0
 
 
 def _started(recipe: spawn.Recipe, marker: str) -> Handle:
@@ -283,10 +339,11 @@ def _stack_in(directory: Path) -> Stack | None:
 
 async def _leave(record: Record, stack: Stack) -> None:
     """Delete the run's topics on a broker that stays; one that chaosd started goes with them."""
-    if "restart" in stack.capabilities or not record.topics:
+    ours = [topic.name for topic in record.topics if topic.ours]
+    if "restart" in stack.capabilities or not ours:
         return
     try:
-        await topics.delete(stack.endpoints.direct.bootstrap, [topic.name for topic in record.topics])
+        await topics.delete(stack.endpoints.direct.bootstrap, ours)
     except StackError as error:
         raise StackError(
             f"the topics of testbed {record.name} cannot be deleted: {error.message}",

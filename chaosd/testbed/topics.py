@@ -58,6 +58,33 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
             raise StackError(f"Kafka refused to create topic {name}: error {code} {' '.join(map(str, why))}".rstrip())
 
 
+async def existing(bootstrap: str, names: Sequence[str]) -> set[str]:
+    """Which of the topics are there. Raises StackError when the broker does not answer."""
+    try:
+        async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+            return set(names) & set(await client.list_topics())
+    except (KafkaError, OSError) as error:
+        why = f"{type(error).__name__} {error}".rstrip()
+        raise StackError(f"Kafka on {bootstrap} does not tell its topics: {why}") from error
+
+
+async def check_partitions(bootstrap: str, topics: Sequence[Topic]) -> None:
+    """Raises StackError when a topic that is there has another number of partitions than the target file says."""
+    try:
+        async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+            described = await client.describe_topics([topic.name for topic in topics]) if topics else []
+    except (KafkaError, OSError) as error:
+        why = f"{type(error).__name__} {error}".rstrip()
+        raise StackError(f"Kafka on {bootstrap} does not tell about topics: {why}") from error
+    found = {str(one["topic"]): len(one["partitions"]) for one in described}
+    for topic in topics:
+        if found.get(topic.name) != topic.partitions:
+            raise StackError(
+                f"the topic {topic.name} has {found.get(topic.name)} partitions, not {topic.partitions}",
+                remedy="say in the target file how many it has",
+            )
+
+
 async def delete(bootstrap: str, names: Sequence[str]) -> None:
     """Delete topics; an absent one is no error. Raises StackError when the broker does not answer."""
     from aiokafka.errors import KafkaError  # noqa: PLC0415

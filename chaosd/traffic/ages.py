@@ -13,12 +13,15 @@ from chaosd.experiment.plan import Segment, expand
 class Ages:
     """One byte per planned envelope, in order of the global index, which is the order of the due times."""
 
-    def __init__(self, seed: int, streams: int) -> None:
+    def __init__(self, seed: int, streams: int, results: int = 1) -> None:
+        """`results`: how many outputs an ordinary envelope gives."""
+        self._results = results
         self._seed = seed
         self._streams = streams
         self._due_ns = np.zeros(0, np.int64)
         self._kinds = np.zeros(0, np.uint8)
         self._done = bytearray()
+        self._left: dict[int, int] = {}  # of envelopes with some of their outputs, how many are still to come
         self._oldest = 0  # everything before it is resolved
         self.resolved = 0
         self.errors = 0  # of them, dead letters of envelopes that nothing is wrong with
@@ -37,6 +40,11 @@ class Ages:
         k = seq * self._streams + stream
         if not 0 <= k < len(self._done) or self._done[k] or (self._kinds[k] and not dead_letter):
             return
+        if self._results > 1 and not dead_letter:
+            left = self._left.pop(k, self._results) - 1
+            if left:
+                self._left[k] = left
+                return
         self._done[k] = 1
         self.resolved += 1
         self.errors += dead_letter and not self._kinds[k]

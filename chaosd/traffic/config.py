@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 
 from chaosd.experiment.content import Content, Role
+from chaosd.experiment.contract import Contract
+from chaosd.experiment.mapped import Identify, MappedContent
 from chaosd.experiment.plan import Segment
+from chaosd.experiment.target import Pipeline
 from chaosd.kernel.errors import UsageError
 
 
@@ -21,10 +24,19 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int
 
 
+class Inside(msgspec.Struct, frozen=True):
+    """A topic between two services, and the consumer group that reads it."""
+
+    name: str
+    partitions: int
+    group: str
+
+
 class Config(msgspec.Struct, frozen=True):
     """What both are told; `bootstrap` is the DIRECT listener.
 
-    `topic`, `partitions` and `delivery_timeout_s` matter to the generator, `group` (the target's) to the tap.
+    `topic`, `partitions` and `delivery_timeout_s` matter to the generator, `group` (the target's, "" for none) and
+    `inside` to the tap. `contract`: of a pipeline of somebody's own; None: the reference pipeline's.
     """
 
     run_dir: str
@@ -38,6 +50,8 @@ class Config(msgspec.Struct, frozen=True):
     topic: str = ""
     partitions: int = 0
     delivery_timeout_s: float = 40.0
+    contract: Contract | None = None
+    inside: list[Inside] = []
 
 
 def read_config(path: str) -> Config:
@@ -53,7 +67,19 @@ def segment_of(command: Mapping[str, Any]) -> Segment:
     return msgspec.convert({**command, "poison": command.get("poison", ())}, Segment)
 
 
-def content_of(config: Config) -> Content:
+def told_of(pipeline: Pipeline | None) -> dict[str, Any]:
+    """What both are told of a pipeline of somebody's own, as JSON values."""
+    if pipeline is None:
+        return {}
+    inside = [Inside(one.name, one.partitions, one.group) for one in pipeline.internal]
+    return {"contract": msgspec.to_builtins(pipeline.contract), "inside": msgspec.to_builtins(inside)}
+
+
+def content_of(config: Config, identify: Identify | None = None) -> Content:
     """The content of the run that this configuration is of."""
     topics = {Role[topic.role.upper()]: (topic.name, topic.partitions) for topic in config.topics}
+    if config.contract is not None:
+        return MappedContent(
+            config.run_tag, config.seed, config.streams, topics, config.base_wall_ns, config.contract, identify
+        )
     return Content(config.run_tag, config.seed, config.streams, topics, config.base_wall_ns)

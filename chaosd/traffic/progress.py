@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from chaosd.journal.columns import PROGRESS, Role
 from chaosd.kernel.clock import SECOND, Clock
-from chaosd.traffic.config import Config
+from chaosd.traffic.config import Config, Inside
 
 _PERIOD_S = 0.18
 _CALL_S = 1.0
@@ -30,7 +30,8 @@ FAILURES = (KafkaError, OSError, TimeoutError, AttributeError, IndexError, Asser
 
 
 class Progress:
-    """The last sample: `committed` by input partition, `ends` and `log_starts` of all partitions of the run.
+    """The last sample: `committed` by input partition, `ends` and `log_starts` of all partitions of the run; `inside`:
+    how far the groups of topics between the target's services have come. A target without a group has no commits.
 
     It tells how things were at `asked_ns` or later.
     """
@@ -53,6 +54,7 @@ class Progress:
         self.committed: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.log_starts: dict[TopicPartition, int] = {}
+        self.inside: list[dict[str, Any]] = []
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -96,10 +98,13 @@ class Progress:
         consumer, admin = await self._clients()
         now_ns = self._clock.now_ns()
         slow = now_ns - self._slow_ns >= _SLOW_NS
+        offsets: dict[TopicPartition, Any] = {}
         async with asyncio.timeout(_CALL_S):
-            if self._coordinator is None:
-                self._coordinator = await admin.find_coordinator(self._config.group)
-            offsets = await admin.list_consumer_group_offsets(self._config.group, self._coordinator, self.inputs)
+            if self._config.group:
+                if self._coordinator is None:
+                    self._coordinator = await admin.find_coordinator(self._config.group)
+                offsets = await admin.list_consumer_group_offsets(self._config.group, self._coordinator, self.inputs)
+        inside = [row for one in self._config.inside for row in await self._inside(consumer, admin, one)]
         async with asyncio.timeout(_CALL_S):
             self.ends.update(await consumer.end_offsets(self._all if slow else self.inputs))
         self._sampled_ns = self._clock.now_ns()
@@ -109,10 +114,31 @@ class Progress:
                 self._state = await self._stable(admin)
             self._slow_ns = now_ns
         self.asked_ns = now_ns
+        self.inside = inside
         self.committed = {partition: found.offset for partition, found in offsets.items()}
         self._record(self._rows(self._all if slow else self.inputs))
 
+    async def _inside(
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, one: Inside
+    ) -> list[dict[str, Any]]:
+        """Committed and end of each partition of a topic between services. The commits are asked for first."""
+        partitions = [TopicPartition(one.name, number) for number in range(one.partitions)]
+        async with asyncio.timeout(_CALL_S):
+            offsets = await admin.list_consumer_group_offsets(one.group, None, partitions)
+            ends = await consumer.end_offsets(partitions)
+        return [
+            {
+                "topic": one.name,
+                "partition": at.partition,
+                "committed": offsets[at].offset if at in offsets else -1,
+                "end": ends[at],
+            }
+            for at in partitions
+        ]
+
     async def _stable(self, admin: AIOKafkaAdminClient) -> int:
+        if not self._config.group:
+            return 0
         answers = await admin.describe_consumer_groups([self._config.group], self._coordinator)
         return int(any(group[2] == "Stable" for answer in answers for group in answer.groups))
 

@@ -23,6 +23,7 @@ from chaosd.journal.write import Columns, Facts, Witness
 from chaosd.kernel.clock import MS, Clock
 from chaosd.process.control import Parent
 from chaosd.process.heartbeat import beat
+from chaosd.traffic import identify
 from chaosd.traffic.ages import Ages
 from chaosd.traffic.config import Config, content_of, segment_of
 from chaosd.traffic.process import run_process
@@ -47,14 +48,16 @@ class Tap:
         self._config = config
         self._clock = clock
         self._emit = emit
-        self._content = content_of(config)
+        contract = config.contract
+        self._content = content_of(config, identify.load(contract.python) if contract is not None else None)
         self._facts = Facts(run_dir, "tap", clock)
         self._rows = Columns(run_dir, "tap", SIGHTINGS)
         self._progress_rows = Columns(run_dir, "tap", PROGRESS)
         self._beats = Columns(run_dir, "tap", HEARTBEATS)
         self._witness = Witness(run_dir, "tap")
         self._sight = Sight(config.topics, self._content, self._witness)
-        self._ages = Ages(config.seed, config.streams)
+        results = sum(one.count for one in contract.results) if contract is not None else 1
+        self._ages = Ages(config.seed, config.streams, results)
         self._progress = Progress(config, clock, self._progress_rows.append)
         self._starts: Offsets = {}
         self._counts = dict.fromkeys(Role, 0)
@@ -192,6 +195,7 @@ class Tap:
             "last_new_ns": self._ages.last_new_ns,
             "max_latency_ms": round(self._ages.latency_ns_max / MS, 1),
             "progress": self._progress.summary(self._starts),
+            "inside": self._progress.inside,
             "asked_ns": self._progress.asked_ns,
             "behind": self._live is None or self._live.behind(self._progress.ends),
             "positions": _by_topic(self._live.positions if self._live else self._starts),

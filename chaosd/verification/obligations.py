@@ -67,7 +67,7 @@ def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:
     A failure of the stack itself counts as a fault: what is handed out twice because of it is nobody's mistake.
     """
     until = committed_ns(case, envelopes)
-    if not len(case.progress):  # no commits are known: until the last result
+    if not (case.progress["committed"] >= 0).any():  # no commits are known: until the last result
         until = np.maximum(envelopes["last_output_ns"], result_ns(envelopes))
     return overlaps(sent_ns(envelopes), until, case.trouble_spans(case.run.limit_ns))
 

@@ -308,3 +308,18 @@ async def test_a_pipeline_that_commits_first_is_caught_losing_what_it_had_in_wor
         story = [entry["what"] for entry in witness["lifeline"]]
         assert {"due", "sent", "acked", "seen committed past"} <= set(story), story
         assert story.index("sent") < story.index("seen committed past")
+
+
+async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place):
+    """The plain loop of the examples: other topics, other JSON, dead letters of Kafka Connect."""
+    file = Path(__file__).parents[2] / "examples" / "plain" / "chaosd.yaml"
+    ran = await place.run(target=str(file), rate_hz=FULL_RATE_HZ)
+    if ran.undecided:
+        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
+    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
+    envelopes = ran.verdict["envelopes"]
+    assert envelopes["expected_output"] > 1000
+    assert envelopes["expected_dlq"] > 0
+    certificate = ran.verdict["certificate"]
+    assert certificate["planted"] == certificate["noticed"] > 0
+    assert {"LOST", "MISSING-ERROR", "WRONG-ERROR", "CORRUPT"} <= set(certificate["by_class"])

@@ -273,3 +273,10 @@ def test_loss_and_duplicates_agree_with_a_naive_checker(lost, doubled):
     told_twice = found(written, "no_duplicates", "DUP-ID")[1]
     assert told_lost == naive_lost
     assert told_twice == naive_twice
+
+
+def test_a_result_beyond_those_owed_is_a_duplicate_even_where_another_is_missing():
+    written = faulted().expect(duplicates="none")
+    row = written.find(phase="baseline")
+    written.rows["n_output"][row], written.rows["n_more"][row] = 0, 1
+    assert found(written, "no_duplicates", "DUP-ID") == (Grade.FAIL, {identity_of(written, row)})

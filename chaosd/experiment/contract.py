@@ -1,0 +1,73 @@
+"""What a pipeline of somebody's own is given and must give, as a target file says it: values that cross processes.
+
+Texts are templates (templates.py), places in records are in the words of where.py. Pure.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+# What a record's template may hold. `key` is the record's own key.
+RECORD = {
+    "id": "the identity, a UUID",
+    "seq": "the number in its stream, from 0",
+    "stream": "the stream's number, from 0",
+    "key": "the record's key, one for each stream",
+    "time": "a time with its offset, as in RFC 3339",
+    "time_ms": "the same in milliseconds since 1970",
+    "amount": "money as text, with two decimals, from 100.00 to 999.99",
+    "count": "a whole number from 1 to 1000",
+}
+# What a key may be made of: a stream has one key.
+KEY = ("key", "stream")
+SPOILED = ("not_json", "wrong_encoding")
+
+
+class Result(msgspec.Struct, frozen=True):
+    """`count` records on `topic` for each input, told by `type` from others there ("" = whatever is there).
+
+    `key` None: any. `fields`: place in the record → template of what must stand there.
+    """
+
+    topic: str
+    type: str = ""
+    count: int = 1
+    key: str | None = "${key}"
+    fields: dict[str, str] = {}
+
+
+class Letters(msgspec.Struct, frozen=True):
+    """How dead letters speak: a `dialect` by its name, or `places` of their parts; `types`: class of error → type."""
+
+    dialect: str = ""
+    places: dict[str, str] = {}
+    types: dict[str, str] = {}
+
+
+class Contract(msgspec.Struct, frozen=True):
+    """`id` and `type` say where a result carries them; `events`: results are CloudEvents.
+
+    `python` (`FILE:FUNCTION`, absolute) finds identity and type instead of the two.
+    """
+
+    value: str
+    results: list[Result]
+    key: str = "${key}"
+    headers: dict[str, str] = {}
+    id: str = "$.id"
+    type: str = ""
+    events: bool = False
+    python: str = ""
+    letters: Letters | None = None
+
+    def not_judged(self) -> list[str]:
+        """What of the results and dead letters nobody looks at, for people to know."""
+        found = []
+        for one in self.results:
+            if not one.fields:
+                found.append(f"the fields of {one.topic}: the target file has no rules for them")
+            if one.key is None:
+                found.append(f"the keys of {one.topic}: any will do")
+        if self.letters is not None and not self.letters.types:
+            found.append("the error types of dead letters: the target file has no map of classes to types")
+        return found

@@ -1,0 +1,62 @@
+"""Makes an experiment fit a pipeline of somebody's own: what it cannot be asked is left out and said so, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chaosd.experiment.contract import SPOILED
+from chaosd.experiment.overlays import PoisonParams
+from chaosd.experiment.spec import Experiment, Traffic
+from chaosd.experiment.target import TARGET, Pipeline
+from chaosd.kernel import names
+from chaosd.kernel.errors import UsageError
+
+
+def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
+    """The experiment on this pipeline. Raises UsageError for a step that cannot be done to it."""
+    for step in experiment.timeline:
+        if names.kind(step.on) == TARGET and not pipeline.processes:
+            raise UsageError(
+                f"{step.fault} cannot be done to {pipeline.name}: it runs already, and not by chaosd",
+                remedy="let the target file say how it is started, or break something else",
+            )
+        if names.kind(step.on) == TARGET and step.on not in (TARGET, *(name for name, *_ in pipeline.processes)):
+            raise UsageError(f"{pipeline.name} has no {step.on}", remedy=f"it has {len(pipeline.processes)} processes")
+        if isinstance(step.params, PoisonParams):
+            _refuse_poison(step.params, pipeline)
+    traffic, notes = _traffic(experiment.traffic, pipeline)
+    return replace(
+        experiment,
+        target=pipeline.name,
+        replicas=len(pipeline.processes),
+        pipeline=pipeline,
+        traffic=traffic,
+        # What is known of the experiment's own target says nothing about another.
+        known=experiment.known if experiment.pipeline is None else None,
+        notes=(*experiment.notes, *notes, *(f"not judged: {what}" for what in pipeline.contract.not_judged())),
+    )
+
+
+def _refuse_poison(params: PoisonParams, pipeline: Pipeline) -> None:
+    if pipeline.contract.letters is None:
+        raise UsageError(f"{pipeline.name} has no dead letter topic for poison", remedy="name one: `topics.dlq`")
+    if params.kind not in SPOILED:
+        raise UsageError(
+            f"whether {params.kind} is poison to {pipeline.name} is not known",
+            remedy=f"poison that nobody can read: kind: {' or '.join(SPOILED)}",
+        )
+
+
+def _traffic(traffic: Traffic, pipeline: Pipeline) -> tuple[Traffic, tuple[str, ...]]:
+    """The traffic with poison only of kinds that every contract refuses, and notes of what differs."""
+    if not traffic.poison:
+        return traffic, ()
+    if pipeline.contract.letters is None:
+        return replace(traffic, poison=()), (f"no poison: {pipeline.name} has no dead letter topic",)
+    kept = {kind: share for kind, share in traffic.poison if kind in SPOILED}
+    if len(kept) == len(traffic.poison):
+        return traffic, ()
+    kept = kept or dict.fromkeys(SPOILED, 1.0)
+    scale = traffic.poison_share / sum(kept.values())
+    note = f"poison is {' and '.join(kept)} only: whether other kinds are refused is not known of {pipeline.name}"
+    return replace(traffic, poison=tuple((kind, share * scale) for kind, share in kept.items())), (note,)
