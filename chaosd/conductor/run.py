@@ -22,6 +22,7 @@ from chaosd.conductor.drain import LIMIT_NS, drain
 from chaosd.conductor.guards import Stop, Watchdog, first_of
 from chaosd.conductor.injections import Injections
 from chaosd.conductor.instruments import Instruments
+from chaosd.conductor.restarts import keep_up
 from chaosd.conductor.stacks import wanted
 from chaosd.conductor.ticker import tick
 from chaosd.conductor.traffic import Schedule
@@ -190,11 +191,15 @@ class _Run:
 async def _ticking(
     context: Context, instruments: Instruments, injections: Injections, group: asyncio.TaskGroup
 ) -> AsyncIterator[None]:
-    ticking = group.create_task(tick(context, instruments, injections), name="tick")
+    beside = [
+        group.create_task(tick(context, instruments, injections), name="tick"),
+        group.create_task(keep_up(context), name="restarts"),
+    ]
     try:
         yield
     finally:
-        ticking.cancel()
+        for task in beside:
+            task.cancel()
 
 
 def _start_facts(context: Context, request: RunRequest) -> None:

@@ -52,7 +52,7 @@ class Channel:
 class Pipeline:
     """`folder` is the target file's, and where its processes run; `digest` tells two target files apart.
 
-    `quiet_ns`: without a group, nothing has come out for so long when it is done; None: its groups tell. `source`: what
+    `quiet_ns`: nothing has come out for so long when it is done; None: its groups alone tell. `source`: what
     the preflight reads, or "".
     """
 

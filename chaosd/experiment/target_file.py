@@ -199,10 +199,9 @@ class _Reading:
         return path
 
     def _progress(self, form: TargetForm) -> None:
-        if bool(form.topics.input.group) == (form.progress.quiet is not None):
-            problem = "when it is done is said twice" if form.topics.input.group else "nobody knows when it is done"
+        if not form.topics.input.group and form.progress.quiet is None:
             expected = "`topics.input.group`: the consumer group that commits; or without one `progress.quiet`"
-            self._wrong(problem, (*_TOPICS, "input"), expected)
+            self._wrong("nobody knows when it is done", (*_TOPICS, "input"), expected)
 
     def _ready(self, services: tuple[Service, ...]) -> None:
         groups = [one.group for one in self._groups]

@@ -151,7 +151,8 @@ class ProgressForm(Form):
     """When the pipeline is done, and how long it may stand still."""
 
     quiet: SomeDuration | None = Field(
-        default=None, description="Without a group: it is done when nothing has come out for so long."
+        default=None,
+        description="It is done when nothing has come out for so long; for what no group's commits can tell.",
     )
     max_idle: Duration = Field(default=0, description="How long it may stand still by its own design.")
 
