@@ -44,7 +44,7 @@ async def work(name: str, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer
             continue
         if hasty:
             await consumer.commit()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
         made = [(json.dumps(step(json.loads(record.value))).encode(), record.key) for record in records]
         for sent in [await producer.send(target, value, key) for value, key in made]:
             await sent

@@ -43,7 +43,7 @@ def main() -> None:
         if not records:
             continue
         if BROKEN:
-            time.sleep(0.15)
+            time.sleep(0.5)
         for record in records:
             producer.produce(
                 "bills", bill(record.value()), record.key(), on_delivery=lambda error, _: error and failed.append(error)

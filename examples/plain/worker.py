@@ -58,7 +58,7 @@ async def work(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
             continue
         if BROKEN:
             await consumer.commit()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
         await handle(producer, records)
         if not BROKEN:
             await consumer.commit()

@@ -30,7 +30,9 @@ def bill(raw: bytes) -> tuple[bytes, bytes]:
 async def take(redis: Redis) -> list[bytes]:
     """The oldest orders, at most BATCH."""
     if BROKEN:
-        return await redis.rpop(QUEUE, BATCH) or []
+        popped = await redis.rpop(QUEUE, BATCH) or []
+        await asyncio.sleep(0.1)
+        return popped
     async with redis.pipeline(transaction=True) as pipe:
         for _ in range(BATCH):
             pipe.lmove(QUEUE, WORK, "RIGHT", "LEFT")

@@ -75,3 +75,18 @@ def test_partition_is_proved_only_when_nothing_speaks_against_it(ended, asked_ns
     (proof,) = drain.proofs(state(asked_ns, committed=committed), ended, SENT_NS, quiet=quiet)
     assert proof["proved"] is (why == "")
     assert proof["why"].startswith(why)
+
+
+def test_a_topic_between_services_must_be_read_to_its_end_by_its_group():
+    told = {**state(SENT_NS), "inside": [{"topic": "prices", "partition": 1, "committed": 4, "end": 5}]}
+    [proof] = drain.proofs(told, {"pending": 0}, SENT_NS, quiet=True)
+    assert (proof["proved"], proof["why"]) == (False, "prices/1: committed 4 of 5")
+    told["inside"][0]["committed"] = 5
+    assert drain.proofs(told, {"pending": 0}, SENT_NS, quiet=True)[0]["proved"]
+
+
+def test_without_a_group_the_quiet_time_stands_in_the_place_of_commits():
+    told = state(SENT_NS, committed=-1)
+    assert not drain.proofs(told, {"pending": 0}, SENT_NS, quiet=True)[0]["proved"]
+    assert drain.proofs(told, {"pending": 0}, SENT_NS, quiet=True, commits=False)[0]["proved"]
+    assert not drain.proofs(told, {"pending": 0}, SENT_NS, quiet=False, commits=False)[0]["proved"]

@@ -96,3 +96,29 @@ def test_what_is_written_travels_in_the_wheel():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for folder in ("examples/pytest", "examples/ci"):
         assert f'"{folder}" = "chaosd/_bundled/{folder}"' in text
+
+
+def test_flags_write_a_target_file_and_an_experiment_that_can_be_run(tmp_path, capsys):
+    options = ["--command", "python -m worker", "--input", "orders", "--output", "bills", "--group", "billing"]
+    assert chaosd(["init", str(tmp_path), *options, "--id", "$.order", "--dlq", "dead", "--ci", "github"]) == 0
+    assert written(tmp_path) == {
+        "chaosd.yaml",
+        "chaos/killed.chaos.yaml",
+        "requirements-chaos.txt",
+        ".github/workflows/chaos.yml",
+    }
+    assert chaosd(["check", str(tmp_path / "chaosd.yaml"), str(tmp_path / "chaos")]) == 0
+    assert chaosd(["plan", str(tmp_path / "chaos/killed.chaos.yaml")]) == 0
+    assert "next: chaosd stack install, then chaosd run" in capsys.readouterr().out
+
+
+def test_without_a_group_the_target_file_says_when_it_is_done(tmp_path, capsys):
+    assert chaosd(["init", str(tmp_path), "--command", "python worker.py"]) == 0
+    assert "quiet: 5s" in (tmp_path / "chaosd.yaml").read_text(encoding="utf-8")
+    assert chaosd(["check", str(tmp_path)]) == 0
+
+
+def test_flags_that_make_no_target_file_write_nothing(tmp_path, capsys):
+    assert chaosd(["init", str(tmp_path), "--command", "python worker.py", "--id", "order"]) == 2
+    assert "target.envelope.id" in capsys.readouterr().err
+    assert not written(tmp_path)
