@@ -136,7 +136,8 @@ class Testbed:
             Topic(f"dlq-{tag}", "dlq", 1),
         )
         # Written down before they are made: on a stack that stays, tear_down must know what to delete.
-        records.save(self.directory, replace(self.record, topics=made))
+        # A target file's that was cut off before its processes were started is forgotten.
+        records.save(self.directory, replace(self.record, topics=made, extra=_plain(self.record)))
         await topics.create(self._bootstrap, made, copies=len(names.members(self.parts, KAFKA)))
         group = f"{target}-{tag}"
         several = names.numbered(TARGET, range(replicas)) if replicas > 1 else (TARGET,)
@@ -271,8 +272,8 @@ class Testbed:
         await _end_replicas(record, _TARGET_GRACE_S)
         if ours := [topic.name for topic in record.topics if topic.ours]:
             await topics.delete(self._bootstrap, ours)
-        extra = {key: value for key, value in record.extra.items() if key not in (PIPELINE, GROUPS)}
-        records.save(self.directory, replace(record, target="", group="", topics=(), replicas=(), extra=extra))
+        gone = replace(record, target="", group="", topics=(), replicas=(), extra=_plain(record))
+        records.save(self.directory, gone)
 
     async def down(self) -> None:
         """End the target and, with an own stack, every process of it; remove the directory."""
@@ -284,6 +285,11 @@ async def _end_replicas(record: Record, grace_s: float) -> None:
         for replica in record.replicas:
             if replica.handle is not None:
                 group.create_task(asyncio.to_thread(spawn.end, replica.handle, grace_s))
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """A record's `extra` without what a target file's pipeline keeps there."""
+    return {key: value for key, value in record.extra.items() if key not in (PIPELINE, GROUPS)}
 
 
 def _log_ends(replica: records.Replica) -> int:
