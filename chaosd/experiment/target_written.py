@@ -9,8 +9,9 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from chaosd.envelope.model import ErrorType
 from chaosd.experiment import where
 from chaosd.experiment.contract import KEY, RECORD
+from chaosd.experiment.quantities import Form
 from chaosd.experiment.templates import unknown
-from chaosd.experiment.written import Duration, Form, SomeDuration
+from chaosd.experiment.written import Duration, SomeDuration
 
 PROCESSES_MAX = 16
 PARTITIONS_MAX = 64

@@ -60,6 +60,8 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
 
 async def existing(bootstrap: str, names: Sequence[str]) -> set[str]:
     """Which of the topics are there. Raises StackError when the broker does not answer."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
             return set(names) & set(await client.list_topics())
@@ -70,6 +72,8 @@ async def existing(bootstrap: str, names: Sequence[str]) -> set[str]:
 
 async def check_partitions(bootstrap: str, topics: Sequence[Topic]) -> None:
     """Raises StackError when a topic that is there has another number of partitions than the target file says."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
             described = await client.describe_topics([topic.name for topic in topics]) if topics else []
