@@ -27,7 +27,7 @@ help:
 	@echo "make env      Python environment in $(VENV), with everything chaosd and its tests need"
 	@echo "make stack    the real parts (Redis, Kafka, PostgreSQL, Toxiproxy), once, without root or Docker"
 	@echo "make demo     both of these, then the first experiment: Redis answers late"
-	@echo "make check    format, lint, types, import contracts, unit tests"
+	@echo "make check    format, lint, types, import contracts, tests that need no stack"
 	@echo "make test     the whole suite, on the real parts"
 	@echo "make format   put the sources into form"
 	@echo "make bench    the benchmarks"
@@ -79,7 +79,7 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q tests/unit tests/contracts tests/schemas
 
 format: env
 	$(BIN)/ruff check --fix-only --quiet .

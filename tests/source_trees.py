@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chaosd.preflight.check import Report, run
+from chaosd.preflight.check import run
+from chaosd.preflight.report import Report
 
 _PACKAGE = Path(__file__).resolve().parents[1] / "chaosd"
 _MARK = re.compile(r"# !([\w-]+)")

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from chaosd.preflight.check import Report
+    from chaosd.preflight.report import Evolution, Report
 
 _SNAPSHOTS = Path("chaosd-schemas")
 
@@ -59,22 +59,21 @@ def check(
     Exit 0: none, 1: findings (new ones, with a baseline), 2: error.
     """
     from chaosd.kernel.errors import Exit, UsageError
-    from chaosd.preflight import check as checking
     from chaosd.preflight.cache import checked
-    from chaosd.preflight.evolution.findings import DIRECTIONS
-    from chaosd.preflight.output.table import FORMATS
+    from chaosd.preflight.output.table import FORMATS, render
+    from chaosd.preflight.report import DIRECTIONS, Evolution
 
     _known("format", format_, FORMATS)
     _known("compatibility", compatibility, DIRECTIONS)
     if (prune or write_baseline) and baseline is None:
         raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
-    evolution = checking.Evolution(snapshots, compatibility, replay) if snapshots.is_dir() else None
-    report = (checked if cache else checking.run)(path, rule, evolution)
+    evolution = Evolution(snapshots, compatibility, replay) if snapshots.is_dir() else None
+    report = checked(path, rule, evolution) if cache else _unchecked(path, rule, evolution)
     if infra:
         report = _with_infrastructure(report)
     if baseline is not None:
         report = _against(report, baseline, write=write_baseline, prune=prune)
-    text = FORMATS[format_](report)
+    text = render(report, format_)
     if output is None:
         typer.echo(text)
     else:
@@ -123,6 +122,12 @@ def probe(
         wrong += bool(expect) and mode != expect
         typer.echo(f"{factory}: {mode} (decode_responses is {'on' if mode == 'text' else 'off'})")
     return int(Exit.FAIL if wrong else Exit.PASS)
+
+
+def _unchecked(path: Path, rules: list[str] | None, evolution: Evolution | None) -> Report:
+    from chaosd.preflight.check import run
+
+    return run(path, rules, evolution)
 
 
 def _with_infrastructure(report: Report) -> Report:

@@ -18,7 +18,7 @@ from chaosd.journal.write import Facts
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import HealError, PreflightError
 from chaosd.kernel.finding import Confidence
-from chaosd.preflight import check
+from chaosd.preflight import cache
 from chaosd.process import spawn
 from chaosd.process.places import testbeds_dir
 from chaosd.process.spawn import Handle
@@ -143,7 +143,7 @@ async def _preflight(experiment: Experiment) -> None:
     if pipeline is not None and not pipeline.source:
         return
     source = Path(pipeline.source) if pipeline is not None else launch.source(experiment.target)
-    report = await asyncio.to_thread(check.run, source)
+    report = await asyncio.to_thread(cache.checked, source)
     blocking = [finding for finding in report.findings if finding.confidence is Confidence.HIGH]
     if blocking:
         raise PreflightError(

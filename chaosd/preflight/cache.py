@@ -17,8 +17,8 @@ from pathlib import Path
 
 from chaosd import __version__
 from chaosd.kernel.finding import Confidence, Finding
-from chaosd.preflight.check import Evolution, Report, run
 from chaosd.preflight.index.source import Layout, python_files
+from chaosd.preflight.report import Evolution, Report
 from chaosd.process.places import cache_dir
 
 _KEPT_MAX = 64
@@ -31,7 +31,9 @@ def checked(root: Path, rules: Sequence[str] | None = None, evolution: Evolution
     known = _read(file, root)
     if known is not None:
         return known
-    report = run(root, rules, evolution)
+    from chaosd.preflight import check  # noqa: PLC0415 - slow to import, and mostly not needed
+
+    report = check.run(root, rules, evolution)
     _write(file, report)
     return report
 

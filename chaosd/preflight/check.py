@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import gc
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from chaosd.kernel.errors import UsageError, nearest
@@ -19,40 +18,9 @@ from chaosd.preflight.evolution.schema import Schemas
 from chaosd.preflight.index.project import Project, load
 from chaosd.preflight.index.source import Layout
 from chaosd.preflight.infer.analysis import Analysis, analyse
+from chaosd.preflight.report import UNUSED, Evolution, Report
 from chaosd.preflight.rules.rule import Rule
 from chaosd.preflight.rules.table import RULES
-
-UNUSED = "unused-suppression"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one preflight saw.
-
-    `files` were asked for and parsed, `unparsed` were asked for and could not be; of the `calls` in them,
-    `calls_resolved` have a callee that is known. `findings` are sorted by place.
-    """
-
-    root: Path
-    files: int
-    unparsed: int
-    calls: int
-    calls_resolved: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def clean(self) -> bool:
-        """Nothing found, and nothing left out: a partial analysis is never clean."""
-        return not self.findings and not self.unparsed
-
-
-@dataclass(frozen=True, slots=True)
-class Evolution:
-    """What the models of today are held against: the snapshots of a folder, in the directions of `mode`."""
-
-    folder: Path
-    mode: str = "backward"
-    with_replay: bool = True
 
 
 def run(root: Path, rules: Collection[str] | None = None, evolution: Evolution | None = None) -> Report:
@@ -61,13 +29,16 @@ def run(root: Path, rules: Collection[str] | None = None, evolution: Evolution |
     Nothing of the source is imported or run; a replay runs models that are rebuilt from their schemas, in a process of
     its own. Raises UsageError when there is no Python at `root` or a rule is unknown.
     """
-    chosen = _chosen(rules)
     with _without_collector():
-        project = load(Layout.of(root))
-        analysis = analyse(project)
-    found = {finding for rule in chosen for finding in rule.find(analysis)}
-    names = {rule.name for rule in chosen}
-    if evolution is not None and rules is None:
+        return _run(root, _chosen(rules), evolution, complete=rules is None)
+
+
+def _run(root: Path, rules: Sequence[Rule], evolution: Evolution | None, *, complete: bool) -> Report:
+    project = load(Layout.of(root))
+    analysis = analyse(project)
+    found = {finding for rule in rules for finding in rule.find(analysis)}
+    names = {rule.name for rule in rules}
+    if evolution is not None and complete:
         names.add(EVOLVED)
         found |= set(_evolved(project, evolution))
     calls = [use for use in analysis.record.uses.get(ast.Call, []) if use.source.reported]
@@ -77,7 +48,7 @@ def run(root: Path, rules: Collection[str] | None = None, evolution: Evolution |
         unparsed=len(project.broken),
         calls=len(calls),
         calls_resolved=sum(_resolved(analysis, use.node) for use in calls),
-        findings=tuple(sorted(_after_suppressions(project, found, names, complete=rules is None))),
+        findings=tuple(sorted(_after_suppressions(project, found, names, complete=complete))),
     )
 
 

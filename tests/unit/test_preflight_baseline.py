@@ -12,7 +12,7 @@ from chaosd.cli.app import run as chaosd_command
 from chaosd.kernel.finding import Finding
 from chaosd.preflight import baseline
 from chaosd.preflight.check import run
-from chaosd.preflight.output.table import FORMATS
+from chaosd.preflight.output.table import render
 from chaosd.preflight.rules.table import RULES
 
 ONE = "class M: ...\n\n\nM().first()\n"
@@ -90,7 +90,7 @@ def test_sarif_names_rules_places_and_stable_fingerprints(project, monkeypatch):
     (project / "src" / "m.py").write_text(ONE + "M().first()\n", encoding="utf-8")
     from pathlib import Path
 
-    log = json.loads(FORMATS["sarif"](run(Path("src"))))
+    log = json.loads(render(run(Path("src")), "sarif"))
     (one,) = log["runs"]
     rules = [rule["id"] for rule in one["tool"]["driver"]["rules"]]
     assert set(rules) >= {rule.name for rule in RULES}
@@ -104,7 +104,7 @@ def test_sarif_names_rules_places_and_stable_fingerprints(project, monkeypatch):
 
 
 def test_junit_has_a_case_for_each_rule_and_fails_those_with_findings(project):
-    suite = ET.fromstring(FORMATS["junit"](run(project / "src")))
+    suite = ET.fromstring(render(run(project / "src"), "junit"))
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == ["missing-method"]
     assert int(suite.get("tests")) == len(list(suite)) > len(RULES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaosd.cli.app import run as chaosd_command
-from chaosd.preflight import cache
+from chaosd.preflight import cache, check
 from chaosd.preflight.check import run
 
 
@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
 def analysed(monkeypatch):
     """How often something was really analysed."""
     calls = []
-    monkeypatch.setattr(cache, "run", lambda *args: calls.append(args) or run(*args))
+    monkeypatch.setattr(check, "run", lambda *args: calls.append(args) or run(*args))
     return calls
 
 
@@ -80,24 +80,33 @@ def test_import_cycle_is_followed_once(tmp_path):
     run(tmp_path)
 
 
-def test_package_split_over_two_roots_is_read_as_one(tmp_path):
-    for side, text in (
-        ("one", "class Metrics: ...\n"),
-        ("two", "from shop.metrics import Metrics\n\nMetrics().add()\n"),
+@pytest.mark.parametrize("regular", [True, False])
+def test_package_split_over_two_roots_is_read_as_one(tmp_path, regular):
+    for side, name, text in (
+        ("one", "metrics.py", "class Metrics: ...\n"),
+        ("two", "handler.py", "from shop.metrics import Metrics\n\nMetrics().add()\n"),
     ):
         (tmp_path / side / "shop").mkdir(parents=True)
-        name = "metrics.py" if side == "one" else "handler.py"
         (tmp_path / side / "shop" / name).write_text(text, encoding="utf-8")
-    report = run(tmp_path)
-    assert report.files == 2
-    assert {f.rule for f in report.findings} <= {"missing-method"}
+        if regular:
+            (tmp_path / side / "shop" / "__init__.py").touch()
+    assert [(f.path, f.rule) for f in run(tmp_path).findings] == [("two/shop/handler.py", "missing-method")]
 
 
-def test_large_generated_module_is_read(tmp_path):
-    row = "    'key_{0}': ('text {0}', {0}, [1, 2, 3]),\n"
-    text = "TABLE = {\n" + "".join(map(row.format, range(20_000))) + "}\n\nTABLE.missing()\n"
+def test_library_of_the_name_of_a_folder_of_ones_own_stays_a_library(tmp_path):
+    for place in ("infra/redis/client.py", "jobs/redis/work.py"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_text("class Client: ...\n", encoding="utf-8")
+    (tmp_path / "app.py").write_text("from redis.client import Client\n\nClient().get('a')\n", encoding="utf-8")
+    assert run(tmp_path).clean
+
+
+def test_generated_module_of_five_megabytes_is_read(tmp_path):
+    text = "TABLE = {\n" + "".join(f"    'key_{n}': {'text ' * 50 + str(n)!r},\n" for n in range(20_000)) + "}\n"
+    text += "\nclass Shop: ...\n\nShop().missing()\n"
     (tmp_path / "generated.py").write_text(text, encoding="utf-8")
-    assert run(tmp_path).files == 1
+    assert len(text) > 5_000_000
+    assert [(f.rule, f.line) for f in run(tmp_path).findings] == [("missing-method", 20_006)]
 
 
 def test_deeply_nested_expression_is_a_finding_or_fine_and_no_traceback(tmp_path, capsys):

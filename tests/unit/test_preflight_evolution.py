@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from chaosd.cli.app import run as chaosd_command
-from chaosd.preflight.check import Evolution, run, snapshot
+from chaosd.preflight.check import run, snapshot
 from chaosd.preflight.evolution.compatibility import problems
 from chaosd.preflight.evolution.oracle import replay
 from chaosd.preflight.evolution.schema import Schemas
+from chaosd.preflight.report import Evolution
 
 HEAD = """
 from datetime import datetime

@@ -11,7 +11,7 @@ from chaosd.cli.app import run as chaosd_command
 from chaosd.kernel.errors import UsageError
 from chaosd.preflight.check import run
 from chaosd.preflight.output.fingerprint import fingerprint
-from chaosd.preflight.output.table import FORMATS
+from chaosd.preflight.output.table import render
 from chaosd.preflight.rules.pages import renewed
 from chaosd.preflight.rules.table import RULES
 
@@ -122,14 +122,14 @@ def test_code_is_read_and_never_run(tmp_path):
 
 
 def test_text_ends_with_what_was_looked_at(project):
-    lines = FORMATS["text"](run(project)).splitlines()
+    lines = render(run(project), "text").splitlines()
     assert lines[0].startswith("m.py:5: missing-method: Metrics has no method 'increment_count'")
     assert lines[0].endswith("(defined at m.py:1)")
     assert lines[-1] == "1 finding in 1 file, 50% of 2 calls resolved"
 
 
 def test_json_has_the_documented_keys(project):
-    told = json.loads(FORMATS["json"](run(project)))
+    told = json.loads(render(run(project), "json"))
     assert told.keys() == {"chaosd", "root", "files", "unparsed", "calls", "calls_resolved", "findings"}
     (finding,) = told["findings"]
     assert finding.keys() == {
@@ -160,7 +160,7 @@ def test_fingerprint_survives_a_move_and_tells_symbols_apart(project):
 def test_github_annotation_escapes_what_would_end_it(project):
     (project / "a,b").mkdir()
     (project / "a,b" / "m.py").write_text(BROKEN_CALL, encoding="utf-8")
-    first = FORMATS["github"](run(project)).splitlines()[0]
+    first = render(run(project), "github").splitlines()[0]
     assert f"::error file={project.as_posix()}/a%2Cb/m.py,line=5,col=11,title=missing-method::Metrics has no" in first
 
 

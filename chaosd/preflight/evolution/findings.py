@@ -8,9 +8,9 @@ from chaosd.kernel.finding import Finding
 from chaosd.preflight.evolution.compatibility import Problem, problems
 from chaosd.preflight.evolution.oracle import Replay, replay
 from chaosd.preflight.evolution.schema import ModelSchema, Schemas
+from chaosd.preflight.report import DIRECTIONS
 
 RULE = "schema-evolution"
-DIRECTIONS = {"backward": ("backward",), "forward": ("forward",), "full": ("backward", "forward")}
 
 
 def findings(

@@ -15,11 +15,14 @@ from chaosd.preflight.index.declared import (
     dotted,
 )
 from chaosd.preflight.index.functional import class_from_call
+from chaosd.preflight.index.nodes import children, statements, walk
 from chaosd.preflight.index.source import Source
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _OWN_RECEIVERS = frozenset({"self", "cls", "mcs"})  # a class's own stores are collected class by class
-_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+_LOOKED_AT = frozenset({ast.Attribute, ast.Subscript, ast.Call})
+_SCOPES = (*_DEFINITIONS, ast.Lambda)
 
 
 def collect(source: Source) -> Declarations:
@@ -44,7 +47,7 @@ class _Collector:
                 self.found.names.bind(name, what or (declared.key if declared else None))
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 self.found.names.stars.append(absolute(node, self.source))
-        _Patches(self.found).visit(self.source.tree)
+        _from_outside(self.found)
 
     def _declare(self, node: ast.AST, scope: str, owner: ClassInfo | None) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -73,7 +76,7 @@ class _Collector:
             if node.name in owner.methods and not _is_overload(owner.methods[node.name]):
                 owner.redefined.add(node.name)
             owner.methods[node.name] = info
-        for inner in _own_nodes(node.body):
+        for inner in statements(node.body, closed=_DEFINITIONS):
             self._declare(inner, f"{scope}{node.name}.<locals>.", None)
 
     def _class(self, node: ast.ClassDef, scope: str, owner: ClassInfo | None) -> None:
@@ -105,7 +108,7 @@ def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
         node = stack.pop()
         yield node
         if not isinstance(node, _SCOPES):
-            stack.extend(reversed(list(ast.iter_child_nodes(node))))
+            stack += children(node)[::-1]
 
 
 def absolute(node: ast.ImportFrom, source: Source) -> str:
@@ -157,7 +160,7 @@ def _bound_names(node: ast.AST) -> Iterator[str]:
 def _slots(info: ClassInfo) -> None:
     for node in info.node.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__slots__" for t in node.targets):
-            for text in ast.walk(node.value):
+            for text in walk(node.value):
                 if isinstance(text, ast.Constant) and isinstance(text.value, str):
                     info.members.setdefault(text.value, node.lineno)
 
@@ -181,7 +184,7 @@ def _stores(info: ClassInfo, method: FunctionNode) -> None:
     if not parameters:
         return
     me = parameters[0].arg
-    for node in ast.walk(method):
+    for node in walk(method):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == me:
             if isinstance(node.ctx, ast.Store):
                 info.stored.setdefault(node.attr, node.lineno)
@@ -206,32 +209,33 @@ def _call_on_self(info: ClassInfo, node: ast.Call, me: str) -> None:
         info.surprises.append("uses vars(self)")
 
 
-class _Patches(ast.NodeVisitor):
-    """Attributes stored from outside, and names that are asked for before they are used."""
+def _from_outside(found: Declarations) -> None:
+    """Attributes stored from outside, keys that are filled, and names that are asked for before they are used."""
+    for node in walk(found.source.tree):
+        if type(node) not in _LOOKED_AT:
+            continue
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.ctx, ast.Store) and (receiver := dotted(node.value) or "?") not in _OWN_RECEIVERS:
+                found.patched.append((receiver, node.attr))
+        elif isinstance(node, ast.Subscript):
+            key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+            if isinstance(node.ctx, ast.Store) and isinstance(key, str):
+                found.filled.add(key)
+        elif isinstance(node, ast.Call):
+            _ask_or_patch(found, node)
 
-    def __init__(self, found: Declarations) -> None:
-        self.found = found
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        receiver = dotted(node.value) or "?"
-        if isinstance(node.ctx, ast.Store) and receiver not in _OWN_RECEIVERS:
-            self.found.patched.append((receiver, node.attr))
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        if isinstance(node.ctx, ast.Store) and isinstance(key, str):
-            self.found.filled.add(key)
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = dotted(node.func)
-        if name in {"hasattr", "getattr", "setattr"} and len(node.args) > 1:
-            attribute = node.args[1]
-            constant = attribute.value if isinstance(attribute, ast.Constant) else None
-            text = constant if isinstance(constant, str) else None
-            if name == "setattr" and dotted(node.args[0]) not in _OWN_RECEIVERS:
-                self.found.patched.append((dotted(node.args[0]) or "?", text))
-            elif text is not None and (name == "hasattr" or len(node.args) > 2):
-                self.found.probed.add(text)
-        self.generic_visit(node)
+def _ask_or_patch(found: Declarations, node: ast.Call) -> None:
+    name = dotted(node.func)
+    if name not in {"hasattr", "getattr", "setattr"} or len(node.args) < 2:
+        return
+    attribute = node.args[1]
+    constant = attribute.value if isinstance(attribute, ast.Constant) else None
+    text = constant if isinstance(constant, str) else None
+    if name == "setattr":
+        if dotted(node.args[0]) not in _OWN_RECEIVERS:
+            found.patched.append((dotted(node.args[0]) or "?", text))
+        elif text is not None and len(node.args) > 2:
+            found.probed.add(text)
+    elif text is not None and (name == "hasattr" or len(node.args) > 2):
+        found.probed.add(text)

@@ -38,6 +38,7 @@ class Project:
     subclasses: dict[str, set[str]] = field(default_factory=dict)
     patched: dict[str, bool] = field(default_factory=dict)  # attribute stored from outside → also by non-test code
     roots: tuple[str, ...] = ()
+    portions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # folder without __init__ → the folders it is in
     _lineages: dict[str, tuple[list[ClassInfo], list[str | None]]] = field(default_factory=dict)
     _files: dict[str, Path | None] = field(default_factory=dict)
     _packages: dict[str, bool] = field(default_factory=dict)
@@ -66,7 +67,10 @@ class Project:
                 yield prefix
             parts.pop()
         yield ""
-        if name.partition(".")[0] not in sys.stdlib_module_names:
+        head = name.partition(".")[0]
+        if head in importer.split("."):
+            yield from self.portions.get(head, ())  # a namespace package: its other parts lie under other roots
+        if head not in sys.stdlib_module_names:
             yield from self.roots
 
     def _is_package(self, folder: str) -> bool:
@@ -173,7 +177,7 @@ def load(layout: Layout) -> Project:
     """Read every file under the root and what they import from the same code base, and link them."""
     project = Project(layout)
     asked = layout.files()
-    project.roots = _import_roots(layout, asked)
+    project.roots, project.portions = _import_roots(layout, asked), _portions(layout, asked)
     for file in asked:
         _add(project, file, reported=True)
     waiting = list(project.modules)
@@ -203,6 +207,17 @@ def _import_roots(layout: Layout, files: list[Path]) -> tuple[str, ...]:
             folder = folder.parent
         roots.add(".".join(folder.relative_to(layout.base).parts))
     return tuple(sorted(roots - {""}))
+
+
+def _portions(layout: Layout, files: list[Path]) -> dict[str, tuple[str, ...]]:
+    """Of each folder that is no regular package, the dotted places of all folders that hold one of its name."""
+    found: dict[str, set[str]] = {}
+    for folder in {file.parent for file in files}:
+        parts = folder.relative_to(layout.base).parts
+        for at, name in enumerate(parts):
+            if not layout.base.joinpath(*parts[: at + 1], "__init__.py").exists():
+                found.setdefault(name, set()).add(".".join(parts[:at]))
+    return {name: tuple(sorted(places)) for name, places in found.items() if len(places) > 1}
 
 
 def _add(project: Project, file: Path, *, reported: bool) -> bool:

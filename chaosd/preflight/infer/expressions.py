@@ -1,4 +1,4 @@
-"""What an expression is. Every evaluated node is recorded in the last round, so that rules can ask for it."""
+"""What an expression is. Every evaluated node is recorded, so that rules can ask for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 
 from chaosd.preflight.index.declared import dotted
+from chaosd.preflight.index.nodes import children
 from chaosd.preflight.infer import builtin
 from chaosd.preflight.infer.attributes import attribute, from_resolved, module_member
 from chaosd.preflight.infer.attributes import builtin as builtin_name
@@ -52,25 +53,25 @@ class Evaluator:
         """The values of an expression; None as a node is the constant None."""
         if node is None:
             return NOTHING
-        handler = _HANDLERS.get(type(node))
+        kind = type(node)
+        handler = _HANDLERS.get(kind)
         found = handler(self, node) if handler is not None else self._anything(node)
-        if self.frame.doubted and isinstance(node, ast.Name | ast.Attribute) and dotted(node) in self.frame.doubted:
+        doubted = self.frame.doubted
+        if doubted and (kind is ast.Name or kind is ast.Attribute) and dotted(node) in doubted:
             found = UNKNOWN
-        if self.world.record is not None:
-            self.record(node, found)
+        self.record(node, found)
         return found
 
     def record(self, node: ast.AST, found: Values) -> None:
         """Keep a node for the rules."""
         record = self.world.record
-        if record is None:
-            return
         record.values[node] = found
-        if isinstance(node, RECORDED):
+        kind = type(node)
+        if kind in RECORDED:
             frame = self.frame
             sure = not frame.branches and not frame.left
             use = Use(frame.source, node, frame.function, frame.guarded > 0, sure, frame.told > 0)
-            record.uses.setdefault(type(node), []).append(use)
+            record.uses.setdefault(kind, []).append(use)
 
     def name(self, name: str) -> Values:
         """What a name means here."""
@@ -142,7 +143,7 @@ class Evaluator:
                 self.frame.bind(target.value.id, filled)
 
     def _anything(self, node: ast.expr) -> Values:
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             if isinstance(child, ast.expr):
                 self.value(child)
         return UNKNOWN

@@ -6,9 +6,11 @@ import ast
 from dataclasses import dataclass, field
 
 from chaosd.preflight.index.declared import ClassInfo, Declarations, FunctionInfo, dotted
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.index.source import Source
 from chaosd.preflight.infer.values import UNKNOWN, Values, join
 
+_ASKING = frozenset({ast.Call, ast.Match, ast.Attribute})
 _QUESTIONS = frozenset({"isinstance", "issubclass", "callable", "hasattr", "type", "getattr"})
 
 
@@ -79,15 +81,17 @@ def merged(one: dict[str, Values], other: dict[str, Values]) -> dict[str, Values
     return result
 
 
-def doubts(scope: ast.AST) -> frozenset[str]:
+def doubts(*scope: ast.AST) -> frozenset[str]:
     """The dotted expressions whose type a scope asks about."""
     found: set[str] = set()
-    for node in ast.walk(scope):
+    for node in walk(*scope):
+        if type(node) not in _ASKING:
+            continue
         asked: ast.expr | None = None
         if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name) and node.func.id in _QUESTIONS:
             asked = node.args[0] if not _only_reads(node) else None
         elif isinstance(node, ast.Match):
-            asked = node.subject if any(isinstance(part, ast.MatchClass) for part in ast.walk(node)) else None
+            asked = node.subject if any(isinstance(part, ast.MatchClass) for part in walk(node)) else None
         elif isinstance(node, ast.Attribute) and node.attr == "__class__":
             asked = node.value
         path = dotted(asked) if asked is not None else None
@@ -105,13 +109,15 @@ def _only_reads(node: ast.Call) -> bool:
 def assigned_names(body: list[ast.stmt]) -> frozenset[str]:
     """The names that statements bind, inner scopes left out roughly (their names do no harm here)."""
     found: set[str] = set()
-    for statement in body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                found.add(node.id)
-            held = node.value if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) else None
-            if isinstance(held, ast.Name):
-                found.add(held.id)  # a dict that is filled in the loop
+    for node in walk(*body):
+        if isinstance(node, ast.Name):
+            held: ast.expr = node
+        elif isinstance(node, ast.Subscript):
+            held = node.value  # a dict that is filled in the loop
+        else:
+            continue
+        if isinstance(held, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(held.id)
     return frozenset(found)
 
 

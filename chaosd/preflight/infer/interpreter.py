@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from chaosd.preflight.index.collect import absolute
 from chaosd.preflight.index.declared import ClassInfo, Declarations, FunctionInfo, FunctionNode
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.annotations import promised
 from chaosd.preflight.infer.attributes import combined, from_resolved, function_value, result
 from chaosd.preflight.infer.expressions import Evaluator, hand_out
@@ -27,11 +28,15 @@ from chaosd.preflight.infer.values import (
 )
 from chaosd.preflight.infer.world import World
 
+Later = tuple[Frame, FunctionInfo]  # a function to be interpreted once the scope that defines it has been
 
-def run_module(world: World, declared: Declarations) -> None:
-    """Interpret a module: its body, and every function in it."""
-    frame = Frame(declared, doubted=doubts(ast.Module(_simple(declared.source.tree.body), [])))
-    Interpreter(world, frame).block(declared.source.tree.body)
+
+def run_module(world: World, declared: Declarations) -> list[Later]:
+    """Interpret a module without its functions, those of its classes included, and give these in their order."""
+    frame = Frame(declared, doubted=doubts(*_simple(declared.source.tree.body)))
+    module = Interpreter(world, frame)
+    module.statements(declared.source.tree.body)
+    return module.later
 
 
 def _simple(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -45,17 +50,18 @@ class Interpreter:
         self.world = world
         self.frame = frame
         self.evaluate = Evaluator(world, frame)
-        self.later: list[Callable[[], None]] = []
+        self.later: list[Later] = []
 
     def block(self, body: list[ast.stmt]) -> bool:
         """Run statements in order, then the functions that they define: those see all names of the scope."""
-        leaves = self._statements(body)
-        for function in self.later:
-            function()
+        leaves = self.statements(body)
+        for scope, function in self.later:
+            run_function(self.world, scope, function)
         self.later.clear()
         return leaves
 
-    def _statements(self, body: list[ast.stmt]) -> bool:
+    def statements(self, body: list[ast.stmt]) -> bool:
+        """Run statements in order; the functions that they define are kept for later."""
         for node in body:
             handler = _HANDLERS.get(type(node))
             if handler is not None and handler(self, node):
@@ -65,7 +71,7 @@ class Interpreter:
     def _branch(self, body: list[ast.stmt], env: dict[str, Values]) -> tuple[bool, dict[str, Values]]:
         self.frame.env = dict(env)
         self.frame.branches += 1
-        leaves = self._statements(body)
+        leaves = self.statements(body)
         self.frame.branches -= 1
         return leaves, self.frame.env
 
@@ -85,7 +91,7 @@ class Interpreter:
         self.evaluate.record(node, self.evaluate.value(node.test))
         before = self.frame.env
         if isinstance(node.test, ast.Name | ast.Attribute) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            return self._statements(node.body) and False
+            return self.statements(node.body) and False
         return self._meet(self._branch(node.body, before), self._branch(node.orelse, before))
 
     def _match(self, node: ast.Match) -> bool:
@@ -96,7 +102,7 @@ class Interpreter:
             self.frame.env = dict(before)
             for name in captured(case.pattern):
                 self.frame.bind(name, UNKNOWN)
-            for part in ast.walk(case.pattern):
+            for part in walk(case.pattern):
                 if isinstance(part, ast.MatchValue):
                     self.evaluate.value(part.value)
             if case.guard is not None:
@@ -123,7 +129,7 @@ class Interpreter:
         _, after = self._branch(node.body, self.frame.env)
         self.frame.left = self.frame.left or leaves_inside(node.body)
         self.frame.env = merged(before, after)
-        self._statements(node.orelse)
+        self.statements(node.orelse)
         return False
 
     def _try(self, node: ast.Try | ast.TryStar) -> bool:
@@ -131,10 +137,10 @@ class Interpreter:
         before = self.frame.env
         self.frame.env = dict(before)
         self.frame.guarded += guards
-        leaves = self._statements(node.body)
+        leaves = self.statements(node.body)
         self.frame.guarded -= guards
         if not leaves:
-            leaves = self._statements(node.orelse)
+            leaves = self.statements(node.orelse)
         way = (leaves, self.frame.env)
         at_failure = merged(before, self.frame.env)
         ways = [way]
@@ -147,7 +153,7 @@ class Interpreter:
                 self.frame.ever[handler.name] = UNKNOWN
             ways.append(self._branch(handler.body, env))
         left = self._meet(*ways)
-        return self._statements(node.finalbody) or left
+        return self.statements(node.finalbody) or left
 
     def _with(self, node: ast.With | ast.AsyncWith) -> bool:
         for item in node.items:
@@ -157,7 +163,7 @@ class Interpreter:
         guards = any("suppress" in ast.unparse(item.context_expr) for item in node.items)
         asserts = any("raises" in ast.unparse(item.context_expr) for item in node.items)
         self.frame.guarded += guards or asserts
-        leaves = self._statements(node.body)
+        leaves = self.statements(node.body)
         self.frame.guarded -= guards or asserts
         return leaves and not guards and not asserts
 
@@ -304,7 +310,7 @@ class Interpreter:
             self._name(node.name, one(ClassRef(info.key)), node)
             body = Frame(self.frame.declared, cls=info, parent=self.frame, doubted=self.frame.doubted)
             inner = Interpreter(self.world, body)
-            inner._statements(node.body)
+            inner.statements(node.body)
             self.later.extend(inner.later)
         return False
 
@@ -318,8 +324,7 @@ class Interpreter:
         in_class = self.frame.cls is not None and self.frame.function is None
         if not in_class:
             self._name(node.name, function_value(self.world, info, bound=False), node)
-        scope = self.frame
-        self.later.append(lambda: run_function(self.world, scope, info))
+        self.later.append((self.frame, info))
         return False
 
     def _defaults(self, info: FunctionInfo) -> None:

@@ -219,6 +219,8 @@ def join(*sets: Values) -> Values:
             return one_
         if one_ is NOTHING:
             return other
+    elif len(sets) == 1:
+        return sets[0]
     distinct = {values for values in sets if values is not NOTHING}
     if len(distinct) == 1:
         return next(iter(distinct))
@@ -228,6 +230,8 @@ def join(*sets: Values) -> Values:
 
 def _without_doubles(atoms: frozenset[Atom]) -> frozenset[Atom]:
     """Merge containers of one kind, and constants of one kind, so that their number stays bounded."""
+    if len(atoms) < 2:
+        return atoms
     texts = [atom for atom in atoms if isinstance(atom, Scalar) and atom.kind == "str" and atom.origin is None]
     if len(texts) > 1:
         atoms = atoms.difference(texts) | STR.atoms

@@ -33,16 +33,17 @@ class Flows:
 
     def add(self, key: Key, values: Values, site: Site, test: bool) -> None:  # noqa: FBT001
         """Let `values` flow to `key`. Flows from tests count only where the product has none."""
-        if key[0] == "escaped":
+        what = key[0]
+        if what == "escaped":
             self.escaped.add(key[1])
             return
-        if key[0] == "written":
+        if what == "written":
             self.written.setdefault(key[1], set()).add(key[2])
             return
         table = self.tests if test else self.product
         before = table.get(key)
-        table[key] = values if before is None else join(before, values)
-        if key[0] in {"attribute", "parameter", "omitted"} and not test:
+        table[key] = values if before is None or before is values else join(before, values)
+        if not test and what in {"attribute", "parameter", "omitted"}:
             self.sites.setdefault(key, set()).add((site, values))
 
     def changed(self, origin: str, key: str | None) -> bool:
@@ -99,26 +100,29 @@ class Record:
         return self.values.get(node, UNKNOWN)
 
 
-RECORDED = (
-    ast.Call,
-    ast.Attribute,
-    ast.Compare,
-    ast.Subscript,
-    ast.BinOp,
-    ast.FormattedValue,
-    ast.Return,
-    ast.Await,
-    ast.Expr,
-    ast.Match,
-    ast.For,
-    ast.If,
-    ast.Dict,
+RECORDED: frozenset[type[ast.AST]] = frozenset(
+    {
+        ast.Call,
+        ast.Attribute,
+        ast.Compare,
+        ast.Subscript,
+        ast.BinOp,
+        ast.FormattedValue,
+        ast.Return,
+        ast.Await,
+        ast.Expr,
+        ast.Match,
+        ast.For,
+        ast.If,
+        ast.Dict,
+    }
 )
 
 
 @dataclass(slots=True)
 class World:
-    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the last.
+    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the module that
+    is being interpreted.
 
     `reads` and `given` are what the module that is being interpreted asked for, and what it let flow.
     """
@@ -127,7 +131,7 @@ class World:
     shapes: Shapes
     known: Flows = field(default_factory=Flows)
     seen: Flows = field(default_factory=Flows)
-    record: Record | None = None
+    record: Record = field(default_factory=Record)
     reads: set[Key] = field(default_factory=set)
     given: list[Flow] = field(default_factory=list)
 

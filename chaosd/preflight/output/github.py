@@ -7,8 +7,8 @@ folder; a root given as a relative path is put in front.
 
 from __future__ import annotations
 
-from chaosd.preflight.check import Report
 from chaosd.preflight.output.paths import from_here
+from chaosd.preflight.report import Report
 
 
 def render(report: Report) -> str:

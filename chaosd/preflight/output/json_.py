@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from chaosd import __version__
-from chaosd.preflight.check import Report
 from chaosd.preflight.output.fingerprint import fingerprints
+from chaosd.preflight.report import Report
 
 
 def render(report: Report) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePosixPath
 
-from chaosd.preflight.check import Report
+from chaosd.preflight.report import Report
 
 
 def from_here(report: Report, path: str) -> str:

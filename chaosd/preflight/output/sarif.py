@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from chaosd import __version__
 from chaosd.kernel.finding import Confidence, Finding
-from chaosd.preflight.check import UNUSED, Report
 from chaosd.preflight.evolution.findings import RULE as EVOLVED
 from chaosd.preflight.output.fingerprint import fingerprints
 from chaosd.preflight.output.paths import from_here
+from chaosd.preflight.report import UNUSED, Report
 from chaosd.preflight.rules.table import RULES
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaosd.preflight.check import Report
+from chaosd.preflight.report import Report
 
 
 def render(report: Report) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.declared import FunctionInfo
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Atom, Container, Instance, Row, Scalar
 from chaosd.preflight.rules.call_signature import place_of, shown
@@ -51,7 +52,7 @@ def _is_sync(analysis: Analysis, function: FunctionInfo, gives: bool) -> bool:  
         return False
     if analysis.flows.get(("yields", function.key, "")) is not None or _is_stub(node):
         return False
-    returns = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
+    returns = [part.value for part in walk(node) if isinstance(part, ast.Return)]
     return gives or all(value is None or (isinstance(value, ast.Constant) and value.value is None) for value in returns)
 
 

@@ -28,9 +28,11 @@ def _find(analysis: Analysis) -> Iterator[Finding]:
         if doubtful:
             continue
         values = analysis.record.of(node.func)
+        if values.open:
+            continue
         faults = [_fault(analysis, atom, node) for atom in sorted(values.atoms, key=str)]
         told = [fault for fault in faults if fault is not None]
-        if told and len(told) == len(faults) and not values.open:
+        if told and len(told) == len(faults):
             name, problem, place = told[0]
             yield at(rule.name, use, node, f"{name} {problem}", symbol=name, defined_at=place)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.declared import ClassInfo
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.redis import depends_on_mode
 from chaosd.preflight.infer.values import Instance, RedisClient, RedisCommand, Site, Values
@@ -58,12 +59,12 @@ def _clients(values: Values) -> list[RedisClient]:
 
 
 def _asks_for_type(info: ClassInfo) -> bool:
-    for node in ast.walk(info.node):
+    for node in walk(info.node):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"isinstance", "type"}:
-            if any(isinstance(part, ast.Name) and part.id in _ASKED for part in ast.walk(node)):
+            if any(isinstance(part, ast.Name) and part.id in _ASKED for part in walk(node)):
                 return True
         elif isinstance(node, ast.ExceptHandler) and node.type is not None:
-            caught = {part.id for part in ast.walk(node.type) if isinstance(part, ast.Name)}
+            caught = {part.id for part in walk(node.type) if isinstance(part, ast.Name)}
             if caught & {"AttributeError", "TypeError"}:
                 return True
         elif isinstance(node, ast.Constant) and node.value in {"decode", "encode"}:

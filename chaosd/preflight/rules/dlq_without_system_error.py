@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from chaosd.kernel.finding import Finding
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import ClassRef, Instance, texts
 from chaosd.preflight.infer.world import Use
@@ -45,11 +46,11 @@ def _goes_to_dead_letters(analysis: Analysis, node: ast.Call) -> bool:
 
 def _made(analysis: Analysis, use: Use, node: ast.expr) -> ast.Call | None:
     """The construction of the event: in place, inside `encode(…)`, or bound to a name once in the same function."""
-    for part in ast.walk(node):
+    for part in walk(node):
         if isinstance(part, ast.Call) and _is_construction(analysis, part):
             return part
-    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
-    bound = [part for part in (ast.walk(use.function.node) if use.function else ()) if isinstance(part, ast.Assign)]
+    names = [part.id for part in walk(node) if isinstance(part, ast.Name)]
+    bound = [part for part in (walk(use.function.node) if use.function else ()) if isinstance(part, ast.Assign)]
     for name in names:
         made = [part.value for part in bound if any(isinstance(t, ast.Name) and t.id == name for t in part.targets)]
         if len(made) == 1 and isinstance(made[0], ast.Call) and _is_construction(analysis, made[0]):

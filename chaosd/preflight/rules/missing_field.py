@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.declared import Imported
 from chaosd.preflight.index.fields import Field, Record, accepts_none
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.rules.rule import Rule, at, uses
 from chaosd.preflight.rules.unknown_field import made_record
@@ -56,7 +57,7 @@ def _spreads(node: ast.Call) -> bool:
 def _expects_refusal(function: object) -> bool:
     """The code catches what pydantic raises, a ValueError: it asks whether the data is complete."""
     node = getattr(function, "node", None)
-    handlers = [part for part in ast.walk(node) if isinstance(part, ast.ExceptHandler)] if node is not None else []
+    handlers = [part for part in walk(node) if isinstance(part, ast.ExceptHandler)] if node is not None else []
     return any(
         part.type is None or "Valid" in ast.unparse(part.type) or "ValueError" in ast.unparse(part.type)
         for part in handlers

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.declared import ClassInfo, FunctionInfo, dotted
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Instance, Site
 from chaosd.preflight.rules.rule import Rule, at, uses, vouched_for
@@ -100,7 +101,7 @@ def _stored_again(analysis: Analysis, info: ClassInfo, name: str) -> bool:
     family = [info.key, *analysis.project.subclasses.get(info.key, ())]
     stores = 0
     for cls in family:
-        for node in ast.walk(analysis.project.classes[cls].node):
+        for node in walk(analysis.project.classes[cls].node):
             stores += isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
     return stores != 1
 
@@ -115,7 +116,7 @@ def _asked_in_class(analysis: Analysis, info: ClassInfo) -> set[str]:
 def _asked_about(scope: ast.AST) -> set[str]:
     """The dotted names that a scope tests, compares, or gives another value."""
     found: set[str] = set()
-    for node in ast.walk(scope):
+    for node in walk(scope):
         parts: list[ast.AST | None] = []
         if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert):
             parts = [node.test]
@@ -137,7 +138,7 @@ def _asked_about(scope: ast.AST) -> set[str]:
 
 
 def _names(part: ast.AST | None) -> Iterator[str]:
-    for inner in ast.walk(part) if part is not None else ():
+    for inner in walk(part) if part is not None else ():
         path = dotted(inner) if isinstance(inner, ast.Name | ast.Attribute) else None
         if path is not None:
             yield path

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from chaosd.kernel.errors import nearest
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.fields import record
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Container, Instance
 from chaosd.preflight.infer.world import Use
@@ -58,11 +59,11 @@ def _is_field_of_record(analysis: Analysis, node: ast.expr) -> bool:
 def _is_ready(use: Use, key: str) -> bool:
     """The function asks whether the key is there, or catches its absence."""
     scope = use.function.node if use.function is not None else use.source.tree
-    for part in ast.walk(scope):
+    for part in walk(scope):
         if isinstance(part, ast.Compare) and isinstance(part.left, ast.Constant) and part.left.value == key:
             return True
         if isinstance(part, ast.ExceptHandler):
-            caught = {n.id for n in ast.walk(part.type) if isinstance(n, ast.Name)} if part.type else _CAUGHT
+            caught = {n.id for n in walk(part.type) if isinstance(n, ast.Name)} if part.type else _CAUGHT
             if caught & _CAUGHT:
                 return True
     return False

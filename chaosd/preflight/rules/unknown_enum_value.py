@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from chaosd.kernel.errors import nearest
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.index.enums import Members, members
+from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import ClassRef, Instance, Values, texts
 from chaosd.preflight.infer.world import Use
@@ -66,7 +67,7 @@ def _called(analysis: Analysis, use: Use) -> Iterator[Finding]:
 def _expects_value_error(use: Use) -> bool:
     """A handler for ValueError, or a test that expects one, in the same function."""
     scope = use.function.node if use.function is not None else None
-    for part in ast.walk(scope) if scope is not None else ():
+    for part in walk(scope) if scope is not None else ():
         if isinstance(part, ast.ExceptHandler) and (part.type is None or "ValueError" in ast.unparse(part.type)):
             return True
         if isinstance(part, ast.With | ast.AsyncWith) and any("suppress" in ast.unparse(i) for i in part.items):
@@ -125,7 +126,7 @@ def _matched(analysis: Analysis, use: Use) -> Iterator[Finding]:
     subject = use.node.subject
     cls = _enum_of(analysis, analysis.record.of(subject))
     for case in use.node.cases if cls is not None else ():
-        for part in ast.walk(case.pattern):
+        for part in walk(case.pattern):
             literal = part.value if isinstance(part, ast.MatchValue) else None
             if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
                 yield from _never_equal(analysis, use, literal, cls or "", literal.value)
@@ -170,7 +171,7 @@ def _table(analysis: Analysis, use: Use, name: str) -> ast.Dict | None:
     found += [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and n.value and _is(n.target, name)]
     if len(found) != 1 or not isinstance(found[0], ast.Dict):
         return None
-    for part in ast.walk(tree):
+    for part in walk(tree):
         if isinstance(part, ast.Subscript) and _is(part.value, name) and not isinstance(part.ctx, ast.Load):
             return None
         if isinstance(part, ast.Attribute) and _is(part.value, name) and part.attr in {"update", "setdefault"}:
@@ -197,7 +198,7 @@ def _named_members(analysis: Analysis, table: ast.Dict, cls: str) -> set[str] | 
 def _asks(use: Use, table: str, key: str) -> bool:
     """The function compares, tests or catches: it may well know which members come here."""
     scope = use.function.node if use.function is not None else use.source.tree
-    for part in ast.walk(scope):
+    for part in walk(scope):
         if isinstance(part, ast.Compare) and ({table, key} & {ast.unparse(p) for p in (part.left, *part.comparators)}):
             return True
         if isinstance(part, ast.ExceptHandler) and (
