@@ -49,10 +49,10 @@ def children(node: ast.AST) -> list[ast.AST]:
     for field in _FIELDS[type(node)]:
         held = getattr(node, field, None)
         if type(held) is list:
-            found += held
+            found += held if None not in held else [child for child in held if child is not None]
         elif held is not None:
             found.append(held)
-    return found if None not in found else [child for child in found if child is not None]
+    return found
 
 
 def walk(*roots: ast.AST) -> list[ast.AST]:
