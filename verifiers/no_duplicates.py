@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from chaosd.journal.model import Partition
+from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found
 from chaosd.verification.case import Case
@@ -50,14 +51,14 @@ def conclude(case: Case, findings: found.Findings) -> Verdict:
     )
 
 
-def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
+def _allowed(case: Case, rows: Rows) -> np.ndarray:
     policy = case.run.expect.duplicates
     if policy == "allowed_during_faults":
         return in_flight_during_faults(case, rows)
     return np.full(len(rows), policy == "allowed")
 
 
-def _overwritten(sightings: np.ndarray) -> np.ndarray:
+def _overwritten(sightings: Rows) -> np.ndarray:
     """Rows whose content differs from what was read before at the same place; `sightings` is sorted by coordinates."""
     same = ~found.first_of_each(sightings, "topic", "partition", "offset")
     changed = np.zeros(len(sightings), bool)

@@ -25,6 +25,7 @@ import numpy as np
 from chaosd.journal.columns import Outcome, Role
 from chaosd.journal.join import coordinates
 from chaosd.journal.model import Partition
+from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found, stuck
 from chaosd.verification.case import Case
@@ -129,27 +130,27 @@ def conclude(case: Case, partial: Partial) -> Verdict:
     )
 
 
-def _rows(envelopes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _rows(envelopes: Rows, mask: np.ndarray) -> np.ndarray:
     rows = envelopes[mask]
     hop = np.where(rows["in_offset"] < 0, 1, np.where(rows["committed"] > 0, 2, 3))
     return found.of_envelopes(rows, rows["due_ns"], np.where(_missing(rows), hop, 0))
 
 
-def _missing(rows: np.ndarray) -> np.ndarray:
+def _missing(rows: Rows) -> np.ndarray:
     return np.asarray((rows["outcome"] == Outcome.ACKED) & ~resolved(rows))
 
 
-def _unknown(rows: np.ndarray) -> np.ndarray:
+def _unknown(rows: Rows) -> np.ndarray:
     """Which sends nobody acknowledged: still unknown, or settled by the input log alone."""
     settled = (rows["outcome"] == Outcome.ACKED) & (rows["acked_ns"] < 0)
     return np.asarray(settled | (rows["outcome"] == Outcome.INDETERMINATE))
 
 
-def _appeared(rows: np.ndarray) -> np.ndarray:
+def _appeared(rows: Rows) -> np.ndarray:
     return np.asarray((rows["in_offset"] >= 0) | (rows["n_output"] > 0) | (rows["n_dlq"] > 0))
 
 
-def _vanished(case: Case, sightings: np.ndarray) -> np.ndarray:
+def _vanished(case: Case, sightings: Rows) -> np.ndarray:
     """Records of results that were read live, and not as this envelope's at the same place by the fresh read."""
     if not case.run.fresh_complete:
         return found.of_sightings(sightings[:0])
@@ -182,7 +183,7 @@ def _may_be_taken(case: Case, told: np.ndarray) -> np.ndarray:
     return taken
 
 
-def _identity(rows: np.ndarray) -> Any:
+def _identity(rows: Rows) -> Any:
     return (rows["stream"].astype(np.int64) << 32) | rows["seq"]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from chaosd.journal.columns import Role
 from chaosd.journal.model import Partition
+from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found
 from chaosd.verification.case import Case
@@ -54,7 +55,7 @@ def conclude(case: Case, findings: found.Findings) -> Verdict:
     )
 
 
-def _first_appearances(case: Case, rows: np.ndarray, sightings: np.ndarray) -> np.ndarray:
+def _first_appearances(case: Case, rows: Rows, sightings: Rows) -> np.ndarray:
     """For each envelope with an output the index of its first one; `sightings` is sorted by (topic, partition, offset),
     so the result is as well.
     """
@@ -67,7 +68,7 @@ def _first_appearances(case: Case, rows: np.ndarray, sightings: np.ndarray) -> n
     return np.asarray(outputs[(first[of] == outputs) & paired[of]])
 
 
-def _keys(rows: np.ndarray) -> np.ndarray:
+def _keys(rows: Rows) -> np.ndarray:
     """A number for each envelope's key and input partition, small enough to be sorted fast where it can be."""
     partitions = int(rows["in_partition"].max(initial=0)) + 1
     keys = rows["stream"].astype(np.int64) * partitions + rows["in_partition"]
@@ -86,7 +87,7 @@ def _below_running_max(in_offset: np.ndarray, group: tuple[np.ndarray, ...]) -> 
     return np.asarray(lifted < np.maximum.accumulate(lifted))
 
 
-def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
+def _allowed(case: Case, rows: Rows) -> np.ndarray:
     policy = case.run.expect.order
     if policy == "per_key_outside_faults":
         return in_flight_during_faults(case, rows)

@@ -57,7 +57,7 @@ def fold(case: Case, partition: Partition) -> np.ndarray:
     """Only the latency is in the shares: the waiting times, and only where they are asked for."""
     if case.run.expect.resources.latency != "as_before":
         return _NOTHING
-    return waiting(case, partition.envelopes).rows
+    return waiting(case, partition.envelopes).rows.rows()
 
 
 def merge(a: np.ndarray, b: np.ndarray) -> np.ndarray:

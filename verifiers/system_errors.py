@@ -15,6 +15,7 @@ import numpy as np
 
 from chaosd.journal.columns import Deviation, Role
 from chaosd.journal.model import Partition
+from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import found
 from chaosd.verification.case import Case, overlaps
@@ -87,13 +88,13 @@ def conclude(case: Case, partial: Partial) -> Verdict:
     )
 
 
-def _wrong(letters: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _wrong(letters: Rows, rows: Rows) -> np.ndarray:
     """Which dead letters say something wrong. Which error type an unexpected one should have is not defined."""
     judged = np.where(rows["kind"][letters["row"]] > 0, int(_WRONG), int(_WRONG & ~Deviation.ERROR_TYPE))
     return np.asarray((letters["deviation"] & judged) > 0)
 
 
-def _allowed(case: Case, rows: np.ndarray) -> np.ndarray:
+def _allowed(case: Case, rows: Rows) -> np.ndarray:
     if case.run.expect.system_errors != "allowed_during_faults":
         return np.zeros(len(rows), bool)
     # Seen by the fresh read only: it came some time after the last live sighting, so it is not excused by the past.

@@ -20,6 +20,7 @@ from chaosd.journal import join, kinds
 from chaosd.journal.columns import SCHEMAS, Role
 from chaosd.journal.model import BEATING, BEATS, DIFFERS, Partition, RunFacts, TopicFacts
 from chaosd.journal.read import Cut, column_files, process_of, read_columns, read_facts, read_plain
+from chaosd.journal.table import Table
 from chaosd.kernel.errors import UsageError
 
 CONDUCTOR = "facts-conductor.jsonl"
@@ -54,7 +55,7 @@ class RunHistory:
     def __init__(self, run: RunFacts, columns: Mapping[str, np.ndarray]) -> None:
         self._run = run
         self._columns = columns
-        self._joined: tuple[join.Plan, np.ndarray] | None = None
+        self._joined: tuple[join.Plan, Table] | None = None
 
     @property
     def run(self) -> RunFacts:
@@ -217,7 +218,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
     )
 
 
-def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, np.ndarray]:
+def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, Table]:
     plan = join.plan(run.segments, run.seed)
     in_order = bool(said.first(run.facts, "generator_stopped")) and not any("-generator." in name for name in run.torn)
     join.sends(plan, columns["sends"], columns["acks"], said.watermark(run.facts), complete=in_order)

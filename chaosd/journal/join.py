@@ -14,6 +14,7 @@ import numpy as np
 from chaosd.experiment.plan import Segment, expand
 from chaosd.journal.columns import NO_STREAM, Deviation, Outcome, Role
 from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
+from chaosd.journal.table import Rows, Table
 
 # A coordinate as one sortable number: topic, partition, offset, final. Offsets up to 2^40 - 1.
 _TOPIC_BIT, _PARTITION_BIT, _OFFSET_BIT = 56, 41, 1
@@ -22,13 +23,15 @@ _MISLEADING = int(Deviation.FOREIGN | Deviation.COORDINATES)
 # The better outcome of two sendings, and of equal ones the first's: who is written last stays.
 _RANKS = np.array([3, 1, 2, 0])
 _NOT_OURS = int(Deviation.FOREIGN | Deviation.UNPLANNED)
+# What nothing is known of before the records are read.
+_UNKNOWN = ("sent_ns", "acked_ns", "in_partition", "in_offset", "first_output_ns", "last_output_ns", "first_dlq_ns")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Rows of ENVELOPES as planned, sorted by (stream, seq), and `row_of_k`: global index → row, -1 = not planned."""
 
-    envelopes: np.ndarray
+    envelopes: Table
     row_of_k: np.ndarray
     streams: int
 
@@ -44,29 +47,20 @@ class Plan:
 def plan(segments: Sequence[Segment], seed: int) -> Plan:
     """Expand all segments again; nothing is known of them but the plan."""
     count = sum(segment.count for segment in segments)
-    envelopes = np.zeros(count, ENVELOPES)
-    position = 0
-    for segment in segments:
-        part = envelopes[position : position + segment.count]
-        planned = expand(segment, seed)
-        for name in ("stream", "seq", "due_ns", "kind"):
-            part[name] = planned[name]
-        part["k"] = np.arange(segment.first, segment.first + segment.count)
-        part["segment"] = segment.index
-        position += segment.count
-    for name in (
-        "sent_ns",
-        "acked_ns",
-        "in_partition",
-        "in_offset",
-        "first_output_ns",
-        "last_output_ns",
-        "first_dlq_ns",
-    ):
+    parts = [expand(segment, seed) for segment in segments]
+    known: dict[str, np.ndarray] = {
+        name: np.concatenate([np.zeros(0, ENVELOPES[name]), *(part[name] for part in parts)])
+        for name in ("stream", "seq", "due_ns", "kind")
+    }
+    known["k"] = np.concatenate([np.zeros(0, np.int64), *(np.arange(s.first, s.first + s.count) for s in segments)])
+    known["segment"] = np.repeat([segment.index for segment in segments], [segment.count for segment in segments])
+    order = np.argsort(known["stream"].astype(np.int64) << 32 | known["seq"], kind="stable")
+    envelopes = Table.zeros(count, ENVELOPES)
+    for name, column in known.items():
+        envelopes[name] = column[order]
+    for name in _UNKNOWN:
         envelopes[name] = -1
     envelopes["outcome"] = Outcome.NOT_SENT
-    order = np.argsort(envelopes["stream"].astype(np.int64) << 32 | envelopes["seq"], kind="stable")
-    envelopes = envelopes[order]
     row_of_k = np.full(int(envelopes["k"].max()) + 1 if count else 0, -1, np.int64)
     row_of_k[envelopes["k"]] = np.arange(count)
     return Plan(envelopes, row_of_k, segments[0].streams if segments else 1)
@@ -108,21 +102,22 @@ def coordinates(topic: np.ndarray, partition: np.ndarray, offset: np.ndarray) ->
     )
 
 
-def sightings(plan: Plan, seen: np.ndarray, topics: Sequence[TopicFacts]) -> np.ndarray:
+def sightings(plan: Plan, seen: np.ndarray, topics: Sequence[TopicFacts]) -> Table:
     """JOINED rows, sorted by (topic, partition, offset, final); each names its envelope's row."""
     place = coordinates(seen["topic"], seen["partition"], seen["offset"]) | (seen["final"] != 0)
-    joined = np.empty(len(seen), JOINED)
-    for name in seen.dtype.names or ():
-        joined[name] = seen[name]
+    order = np.argsort(place, kind="stable")
     own = (seen["stream"] != NO_STREAM) & (seen["deviation"] & _NOT_OURS == 0)
-    joined["row"] = np.where(own, plan.rows(seen["stream"], seen["seq"]), -1)
-    # One gather of whole rows at the end: thirteen of single columns cost several times as much.
-    joined = joined[np.argsort(place, kind="stable")]
+    row = np.where(own, plan.rows(seen["stream"], seen["seq"]), -1)
+    joined = Table.zeros(len(seen), JOINED)
+    for name in seen.dtype.names or ():
+        # Contiguous first: a gather over whole rows waits for memory at each of them.
+        joined[name] = np.ascontiguousarray(seen[name]).take(order)
+    joined["row"] = row.take(order)
     _join_by_origin(plan, joined, topics)
     return joined
 
 
-def _join_by_origin(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
+def _join_by_origin(plan: Plan, joined: Table, topics: Sequence[TopicFacts]) -> None:
     """Give a dead letter the identity of the input record whose coordinates it names.
 
     They are stronger evidence than the identity that it carries: another one beside them is the letter's mistake.
@@ -153,20 +148,20 @@ def _join_by_origin(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]
     joined["seq"][wanting[found]] = plan.envelopes["seq"][rows]
 
 
-def _roles(rows: np.ndarray, topics: Sequence[TopicFacts]) -> np.ndarray:
+def _roles(rows: Rows, topics: Sequence[TopicFacts]) -> np.ndarray:
     table = np.full(256, 255, np.uint8)
     table[: len(topics)] = [topic.role for topic in topics]
     return np.asarray(table[rows["topic"]])
 
 
-def contested(joined: np.ndarray) -> np.ndarray:
+def contested(joined: Table) -> Table:
     """The rows of coordinates that were read with more than one content; `joined` is sorted by coordinates."""
     place = coordinates(joined["topic"], joined["partition"], joined["offset"])
     changed = (place[1:] == place[:-1]) & (joined["content"][1:] != joined["content"][:-1])
-    return np.asarray(joined[np.isin(place, place[1:][changed])] if changed.any() else joined[:0])
+    return joined[np.isin(place, place[1:][changed])] if changed.any() else joined[:0]
 
 
-def results(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts]) -> None:
+def results(plan: Plan, joined: Table, topics: Sequence[TopicFacts]) -> None:
     """Count and time what was read of each envelope; a record read twice at one coordinate counts once."""
     envelopes, size = plan.envelopes, len(plan.envelopes)
     ours = joined[joined["row"] >= 0]
@@ -203,7 +198,7 @@ def _least(rows: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     return np.where(least == _NONE, -1, least)
 
 
-def input_log(plan: Plan, joined: np.ndarray, topics: Sequence[TopicFacts], *, read_whole: bool) -> None:
+def input_log(plan: Plan, joined: Table, topics: Sequence[TopicFacts], *, read_whole: bool) -> None:
     """Settle each send by the input log itself: what is in it was appended, whatever its acknowledgement says.
 
     `read_whole`: the fresh read covered all of the log, so that what it does not hold is not there. Otherwise the

@@ -13,6 +13,7 @@ import numpy as np
 
 from chaosd.experiment.timeline import TRAFFIC
 from chaosd.journal.columns import HEARTBEATS, SIGHTINGS, Role
+from chaosd.journal.table import Rows
 from chaosd.kernel.proof import Proof
 
 if TYPE_CHECKING:
@@ -181,12 +182,12 @@ class Partition:
     different envelopes. None: this share is the whole history.
     """
 
-    envelopes: np.ndarray
-    sightings: np.ndarray
-    contested: np.ndarray | None = None
+    envelopes: Rows
+    sightings: Rows
+    contested: Rows | None = None
 
     @property
-    def stray(self) -> np.ndarray:
+    def stray(self) -> Rows:
         """Records that belong to no planned envelope."""
         return self.sightings[self.sightings["row"] < 0]
 

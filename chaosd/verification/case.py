@@ -11,6 +11,7 @@ import numpy as np
 
 from chaosd.journal.columns import Outcome, Role
 from chaosd.journal.model import BEATING, ENVELOPES, History, RunFacts
+from chaosd.journal.table import Rows
 from chaosd.kernel.clock import MS
 
 # Far enough in the future for any time; half of the range, so that sums with it stay inside int64.
@@ -45,14 +46,14 @@ class Case:
         """Indices of the topics that have this role."""
         return np.array([n for n, topic in enumerate(self.run.topics) if topic.role == role], np.int64)
 
-    def on_topics(self, rows: np.ndarray, *roles: Role) -> np.ndarray:
+    def on_topics(self, rows: Rows, *roles: Role) -> np.ndarray:
         """Which rows (anything with a column `topic`) are about topics of one of these roles."""
         chosen = np.zeros(256, bool)
         for number, topic in enumerate(self.run.topics):
             chosen[number] = topic.role in roles
         return np.asarray(chosen[rows["topic"]])
 
-    def phase_mask(self, envelopes: np.ndarray, *phases: str) -> np.ndarray:
+    def phase_mask(self, envelopes: Rows, *phases: str) -> np.ndarray:
         """Which envelopes were planned by segments of these phases."""
         size = max((segment.index for segment in self.run.segments), default=-1) + 1
         chosen = np.zeros(size + 1, bool)
@@ -152,7 +153,7 @@ def overlaps(from_ns: np.ndarray, until_ns: np.ndarray, spans: np.ndarray) -> np
     return np.asarray(starts[index] <= until_ns)
 
 
-def committed_ns(case: Case, envelopes: np.ndarray) -> np.ndarray:
+def committed_ns(case: Case, envelopes: Rows) -> np.ndarray:
     """When the target's group was first seen to have committed past each envelope's input record; NEVER_NS if never."""
     times = np.full(len(envelopes), NEVER_NS, np.int64)
     progress = case.progress

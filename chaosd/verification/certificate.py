@@ -15,6 +15,7 @@ import numpy as np
 from chaosd.journal.model import History, Partition
 from chaosd.kernel.verdict import Verdict
 from chaosd.verification.case import Case
+from chaosd.verification.cores import each
 from chaosd.verification.ground import Planting
 from chaosd.verification.hold import hold
 from chaosd.verification.plant import CLASSES, Planter
@@ -44,7 +45,9 @@ def certify(case: Case, history: History, verifiers: Sequence[Verifier]) -> Cert
     open_case = case.unlimited()
     by_class: dict[str, tuple[int, int]] = {}
     unnoticed = []
-    seen = {verifier.name: _witnessed(open_case, shares, verifier) for verifier in verifiers}
+    rows = sum(len(share.sightings) for share in shares)
+    named = each(lambda verifier: _witnessed(open_case, shares, verifier, plantings), verifiers, rows)
+    seen = {verifier.name: found for verifier, found in zip(verifiers, named, strict=True)}
     for name in CLASSES:
         own = [planting for planting in plantings if planting.anomaly == name]
         looking = [verifier for verifier in verifiers if name in verifier.anomalies]
@@ -62,18 +65,19 @@ def certify(case: Case, history: History, verifiers: Sequence[Verifier]) -> Cert
     )
 
 
-def _witnessed(case: Case, shares: tuple[Partition, ...], verifier: Verifier) -> set[Planting]:
-    """What a verifier names in the copy; nothing if it cannot bear it."""
+def _witnessed(
+    case: Case, shares: tuple[Partition, ...], verifier: Verifier, plantings: Sequence[Planting]
+) -> set[Planting]:
+    """Which plants a verifier names in the copy; none if it cannot bear them."""
     try:
         verdict = _run(case, shares, verifier)
     except Exception:  # noqa: BLE001 - a verifier that breaks on anomalies notices none of them
         return set()
-    named = set()
-    for witness in verdict.witnesses:
-        if witness.stream >= 0:
-            named.add(Planting(witness.anomaly, witness.stream, witness.seq))
-        named.add(Planting(witness.anomaly, -1, -1, witness.detail.removesuffix(" (allowed)")))
-    return named
+    by_name = {(one.anomaly, one.stream, one.seq): one for one in plantings if one.stream >= 0}
+    by_place = {(one.anomaly, one.place): one for one in plantings if one.stream < 0}
+    named = {by_name.get((one.anomaly, one.stream, one.seq)) for one in verdict.witnesses}
+    named |= {by_place.get((one.anomaly, one.detail.removesuffix(" (allowed)"))) for one in verdict.witnesses}
+    return {one for one in named if one is not None}
 
 
 def _run(case: Case, shares: tuple[Partition, ...], verifier: Verifier) -> Verdict:

@@ -13,6 +13,7 @@ from chaosd.verification import lifeline, reasons
 from chaosd.verification.case import Case, open_case
 from chaosd.verification.census import Census, count
 from chaosd.verification.certificate import Certificate, certify
+from chaosd.verification.cores import each
 from chaosd.verification.exposure import MISSING, UNKNOWN, FaultVerdict, gather, judge_fault
 from chaosd.verification.health import unhealthy
 from chaosd.verification.obligations import all_drained
@@ -61,9 +62,9 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
     opened = open_case(history)
     evidence = gather(history)
     case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
-    verdicts = tuple(_verdict(case, history, verifier) for verifier in verifiers)
-    faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
     census = count(history)
+    verdicts = tuple(each(lambda verifier: _verdict(case, history, verifier), verifiers, census.rows))
+    faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
     found = [*_of_run(case.run, census), *_of_faults(faults), *_of_verifiers(verdicts)]
     grade = _grade(verdicts, tuple(found))
     certificate = None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chaosd.journal.model import RunFacts
+from chaosd.journal.table import Rows
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import NEVER_NS, merge_spans
 from chaosd.verification.episodes import Episode
@@ -16,7 +17,7 @@ from chaosd.verification.waiting import BASELINE, BURST, high_age
 _POINTS = 600
 
 
-def figures(run: RunFacts, recovery: Recovery, high: View, rows: np.ndarray, threshold_ns: int) -> dict[str, Any]:
+def figures(run: RunFacts, recovery: Recovery, high: View, rows: Rows, threshold_ns: int) -> dict[str, Any]:
     """All of one episode, ms and results/s. None where there is nothing to tell."""
     episode = recovery.episode
     until_ns = episode.zero_high_ns + run.limit_ns + run.hold_ns
@@ -34,7 +35,7 @@ def figures(run: RunFacts, recovery: Recovery, high: View, rows: np.ndarray, thr
     }
 
 
-def headroom(run: RunFacts, rows: np.ndarray, episode: Episode) -> dict[str, float] | None:
+def headroom(run: RunFacts, rows: Rows, episode: Episode) -> dict[str, float] | None:
     """What an outage of this length leaves to catch up: D·(λ_f − C_f) results at C − λ.
 
     C is from the burst of the warm-up, λ_f and C_f are what was due and what came out while it lasted.
@@ -67,7 +68,7 @@ def headroom(run: RunFacts, rows: np.ndarray, episode: Episode) -> dict[str, flo
     return {name: round(value, 2) for name, value in figures.items()}
 
 
-def curve(run: RunFacts, rows: np.ndarray, until_ns: int) -> dict[str, list[float]]:
+def curve(run: RunFacts, rows: Rows, until_ns: int) -> dict[str, list[float]]:
     """The age curve for a picture: `t_s` since the start of the run, `age_ms` the highest of each slice."""
     times, ages = high_age(rows).curve(run.started_ns, max(until_ns, run.started_ns + 1), _POINTS)
     return {
@@ -76,7 +77,7 @@ def curve(run: RunFacts, rows: np.ndarray, until_ns: int) -> dict[str, list[floa
     }
 
 
-def _throughput(rows: np.ndarray, seen: np.ndarray, episode: Episode, recovery: Recovery) -> dict[str, float | None]:
+def _throughput(rows: Rows, seen: np.ndarray, episode: Episode, recovery: Recovery) -> dict[str, float | None]:
     """Results/s: in the baseline, in the worst second from the injection on, while catching up."""
     base = rows["until_high_ns"][(rows["phase"] == BASELINE) & (rows["until_high_ns"] < NEVER_NS)]
     span_s = float(np.ptp(base)) / SECOND if len(base) > 1 else 0.0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from chaosd.journal.columns import NO_STREAM
+from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Witness
 from chaosd.verification.case import Case
 
@@ -27,12 +28,13 @@ FOUND = np.dtype(
 NO_TOPIC = 255
 # The last is the first to sort by. All of a row: the order of merging must not show.
 _IN_ORDER = ("hop", "offset", "partition", "topic", "seq", "stream", "at_ns", "allowed")
+_TOLD = ("stream", "seq", "hop", "allowed", "topic", "partition", "offset")
 _RECORD = ("seq", "stream", "offset", "partition", "topic")
 
 Findings = Mapping[str, np.ndarray]
 
 
-def of_envelopes(envelopes: np.ndarray, at_ns: np.ndarray, hop: np.ndarray | int = 0) -> np.ndarray:
+def of_envelopes(envelopes: Rows, at_ns: np.ndarray, hop: np.ndarray | int = 0) -> np.ndarray:
     """Rows about envelopes: nothing is known of a record."""
     rows = np.zeros(len(envelopes), FOUND)
     rows["stream"], rows["seq"] = envelopes["stream"], envelopes["seq"]
@@ -41,7 +43,7 @@ def of_envelopes(envelopes: np.ndarray, at_ns: np.ndarray, hop: np.ndarray | int
     return rows
 
 
-def of_sightings(sightings: np.ndarray, hop: np.ndarray | int = 0) -> np.ndarray:
+def of_sightings(sightings: Rows, hop: np.ndarray | int = 0) -> np.ndarray:
     """Rows about records, one per coordinates and identity: the live and the fresh sighting of a record are one
     anomaly. Two identities at one place are two, in whatever shares they are.
     """
@@ -54,7 +56,7 @@ def of_sightings(sightings: np.ndarray, hop: np.ndarray | int = 0) -> np.ndarray
     return np.asarray(rows[first_of_each(rows, *_RECORD)])
 
 
-def first_of_each(rows: np.ndarray, *fields: str) -> np.ndarray:
+def first_of_each(rows: Rows, *fields: str) -> np.ndarray:
     """Mask of the first row of each run of equal `fields`; rows are sorted by them."""
     if not len(rows):
         return np.zeros(0, bool)
@@ -87,23 +89,21 @@ def witnesses(
     for name in classes:
         rows = findings[name]
         order = np.lexsort([rows[name] for name in _IN_ORDER])[: case.witness_limit]
-        told.extend(_witness(case, name, row, hops or {}) for row in rows[order])
+        told.extend(_witness(case, name, row, hops or {}) for row in rows[order][list(_TOLD)].tolist())
     return tuple(told)
 
 
-def _witness(case: Case, name: str, row: np.void, hops: Mapping[int, str]) -> Witness:
-    stray = row["stream"] == NO_STREAM
+def _witness(case: Case, name: str, row: tuple[int, ...], hops: Mapping[int, str]) -> Witness:
+    stream, seq, hop, allowed, topic, partition, offset = row
+    stray = stream == NO_STREAM
+    where = "" if topic == NO_TOPIC else place(case, topic, partition, offset)
     return Witness(
         anomaly=name,
-        stream=-1 if stray else int(row["stream"]),
-        seq=-1 if stray else int(row["seq"]),
-        detail=_place(case, row) + (" (allowed)" if row["allowed"] else ""),
-        hop=hops.get(int(row["hop"]), ""),
+        stream=-1 if stray else stream,
+        seq=-1 if stray else seq,
+        detail=where + (" (allowed)" if allowed else ""),
+        hop=hops.get(hop, ""),
     )
-
-
-def _place(case: Case, row: np.void) -> str:
-    return "" if row["topic"] == NO_TOPIC else place(case, int(row["topic"]), int(row["partition"]), int(row["offset"]))
 
 
 def place(case: Case, topic: int, partition: int, offset: int) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from chaosd.journal.columns import NO_STREAM, Role
-from chaosd.journal.model import Partition
+from chaosd.journal.join import coordinates
+from chaosd.journal.model import ENVELOPES, JOINED, Partition
+from chaosd.journal.table import Table
 from chaosd.verification.case import Case
 from chaosd.verification.found import place
 from chaosd.verification.obligations import drained, owed, result_ns, voided
@@ -20,6 +23,14 @@ from chaosd.verification.obligations import drained, owed, result_ns, voided
 PER_CLASS = 20
 # Planted records lie above every real offset, and still fit into a sortable number.
 _BEYOND = 1 << 39
+# What plants write.
+_SIGHTINGS = ("content", "deviation", "offset")
+_COUNTS = ("n_output", "n_dlq", "live_output", "live_dlq", "fresh_output", "fresh_dlq")
+_TIMES = ("first_output_ns", "last_output_ns", "first_dlq_ns")
+_ROWS = (*_COUNTS, *_TIMES, "outcome", "acked_ns", "committed")
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+# Of an index into a share's sightings, beside that of an envelope.
+_INDEX_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +45,16 @@ class Planting:
 
 @dataclass(slots=True)
 class Share:
-    """A share under work. `free` masks the envelopes that may still be used, `dropped` sightings that are gone.
+    """A share under work. `free` masks the envelopes that may still be used, `dropped` sightings that are gone, `moved`
+    those with another place.
     `results` are the indices of sightings of results in the order of their rows, which are `result_rows`.
     """
 
-    rows: np.ndarray
-    sightings: np.ndarray
+    rows: Table
+    sightings: Table
     free: np.ndarray
     dropped: np.ndarray
+    moved: np.ndarray
     results: np.ndarray
     result_rows: np.ndarray
     added: list[np.ndarray] = field(default_factory=list)
@@ -55,27 +68,53 @@ class Ground:
         self.rng = rng
         self.plantings: list[Planting] = []
         self.count: Counter[str] = Counter()
-        self.share = Share(*(np.zeros(0, bool),) * 6)
+        self._read = Table.zeros(0, JOINED)
+        self.share = Share(Table.zeros(0, ENVELOPES), self._read, *(np.zeros(0, bool),) * 5)
         self._records = 0
 
     def till(self, partition: Partition) -> None:
         """Take a copy of the next share under work."""
-        rows, sightings = partition.envelopes.copy(), partition.sightings.copy()
-        results = np.flatnonzero((sightings["row"] >= 0) & ~self.case.on_topics(sightings, Role.INPUT))
-        results = results[np.argsort(sightings["row"][results], kind="stable")]
+        self._read = Table.of(partition.sightings)
+        rows, sightings = Table.of(partition.envelopes).copy(*_ROWS), self._read.copy(*_SIGHTINGS)
+        results = np.flatnonzero((self._read["row"] >= 0) & ~self.case.on_topics(self._read, Role.INPUT))
+        # Row and index in one number: plain numbers are sorted several times as fast as an order is found.
+        packed = np.sort(self._read["row"][results] << _INDEX_BITS | results)
         self.share = Share(
-            rows, sightings, self._movable(rows), np.zeros(len(sightings), bool), results, sightings["row"][results]
+            rows,
+            sightings,
+            free=self._movable(rows),
+            dropped=np.zeros(len(sightings), bool),
+            moved=np.zeros(len(sightings), bool),
+            results=packed & ((1 << _INDEX_BITS) - 1),
+            result_rows=packed >> _INDEX_BITS,
         )
 
     def harvest(self) -> Partition:
         """The share with its plants, sorted as every share is."""
-        kept = np.concatenate((self.share.sightings[~self.share.dropped], *self.share.added))
-        # One number for topic, partition, offset and read: nearly sorted already, which a stable sort makes use of.
-        where = (kept["topic"].astype(np.int64) << 15) + kept["partition"]
-        order = np.argsort((where << 41) + (kept["offset"] << 1) + (kept["final"] != 0), kind="stable")
-        return Partition(self.share.rows, kept[order])
+        share = self.share
+        fresh = [share.sightings[share.moved & ~share.dropped].rows(), *share.added]
+        made = np.concatenate(fresh)
+        made = made[
+            np.argsort(coordinates(made["topic"], made["partition"], made["offset"]) | made["final"], kind="stable")
+        ]
+        before = np.array([_place(self._read, row) for row in made], np.int64)
+        kept = np.flatnonzero(~(share.dropped | share.moved))
+        at = np.searchsorted(kept, before, side="left") + np.arange(len(made))
+        source = np.zeros(len(kept) + len(made), np.int64)
+        old = np.ones(len(source), bool)
+        old[at] = False
+        source[old] = kept
 
-    def _movable(self, rows: np.ndarray) -> np.ndarray:
+        def column(name: str) -> np.ndarray:
+            values = (
+                share.sightings[name].take(source) if len(share.sightings) else np.zeros(len(made), made.dtype[name])
+            )
+            values[at] = made[name]
+            return values
+
+        return Partition(share.rows, Table(share.sightings.dtype, len(source), column))
+
+    def _movable(self, rows: Table) -> np.ndarray:
         """Envelopes with exactly their one result, read live and afresh, for which absence would be loss."""
         plain = (rows["kind"] == 0) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0)
         poison = (rows["kind"] > 0) & (rows["n_dlq"] == 1) & (rows["n_output"] == 0)
@@ -104,7 +143,9 @@ class Ground:
     def note(self, name: str, chosen: np.ndarray) -> None:
         """These envelopes are what a verifier must name."""
         self.count[name] += len(chosen)
-        self.plantings += [Planting(name, int(row["stream"]), int(row["seq"])) for row in self.share.rows[chosen]]
+        self.plantings += [
+            Planting(name, int(row["stream"]), int(row["seq"])) for row in self.share.rows[chosen].rows()
+        ]
 
     def note_stray(self, name: str, made: np.ndarray) -> None:
         """This record, which belongs to no envelope, is what a verifier must name."""
@@ -123,9 +164,9 @@ class Ground:
     def clear(self, chosen: np.ndarray) -> None:
         """Take the results of these envelopes away."""
         self.share.dropped[self.results(chosen)] = True
-        for column in ("n_output", "n_dlq", "live_output", "live_dlq", "fresh_output", "fresh_dlq"):
+        for column in _COUNTS:
             self.share.rows[column][chosen] = 0
-        for column in ("first_output_ns", "last_output_ns", "first_dlq_ns"):
+        for column in _TIMES:
             self.share.rows[column][chosen] = -1
 
     def record(self, role: Role, owner: int = -1) -> np.ndarray | None:
@@ -144,3 +185,12 @@ class Ground:
         self._records += 1
         self.share.added.append(made)
         return made
+
+
+def _place(sightings: Table, row: np.void) -> int:
+    """The index that a record belongs before, in sightings sorted by (topic, partition, offset, final)."""
+    low, high = 0, len(sightings)
+    for name in ("topic", "partition", "offset"):
+        part = sightings[name][low:high]
+        low, high = (low + int(np.searchsorted(part, row[name], side=side)) for side in _SIDES)
+    return low + int(np.searchsorted(sightings["final"][low:high], row["final"], side="right"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chaosd.journal.table import Rows
 from chaosd.verification.case import NEVER_NS, Case
 from chaosd.verification.obligations import resolved, result_ns, sent_ns
 
@@ -51,7 +52,7 @@ class Spans:
         return self.due_ns, self.accepted_ns, self.until_low_ns, self.until_high_ns
 
 
-def spans(case: Case, envelopes: np.ndarray) -> Spans:
+def spans(case: Case, envelopes: Rows) -> Spans:
     """The waiting times of envelopes that owe a result (dtype ENVELOPES)."""
     accepted = np.where(envelopes["acked_ns"] >= 0, envelopes["acked_ns"], sent_ns(envelopes))
     until_high = result_ns(envelopes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from chaosd.journal.columns import Deviation, Outcome
 from chaosd.journal.model import History, Partition
+from chaosd.journal.table import Rows
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Verdict, Witness
 from chaosd.verification import found
@@ -51,7 +52,7 @@ def _stories(case: Case, partition: Partition, wanted: set[tuple[int, int]]) -> 
     }
 
 
-def story(case: Case, envelope: np.void, sightings: np.ndarray, passed_ns: int) -> Story:
+def story(case: Case, envelope: np.void, sightings: Rows, passed_ns: int) -> Story:
     """Build one story; times are ms since the start of the run."""
     told: list[tuple[int, dict[str, Any]]] = [(int(envelope["due_ns"]), {"what": "due"})]
     outcome = Outcome(int(envelope["outcome"]))

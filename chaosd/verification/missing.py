@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from chaosd.journal.columns import Deviation, Role
+from chaosd.journal.table import Rows
 from chaosd.verification import found
 from chaosd.verification.case import Case
 from chaosd.verification.obligations import drained, owed, resolved, voided
 
 
-def missing(case: Case, envelopes: np.ndarray) -> np.ndarray:
+def missing(case: Case, envelopes: Rows) -> np.ndarray:
     """Which envelopes owe a result that is in neither read although the drain is proved for them."""
     waiting = owed(envelopes) & ~resolved(envelopes)
     if waiting.any():
@@ -22,7 +23,7 @@ def missing(case: Case, envelopes: np.ndarray) -> np.ndarray:
     return np.asarray(waiting)
 
 
-def unidentified(case: Case, stray: np.ndarray) -> int:
+def unidentified(case: Case, stray: Rows) -> int:
     """How many records of results name no envelope, each coordinate counted once; `stray` is sorted by coordinates."""
     here = case.on_topics(stray, Role.OUTPUT, Role.DLQ) & ((stray["deviation"] & Deviation.UNIDENTIFIED) > 0)
     return int(found.first_of_each(stray[here], "topic", "partition", "offset").sum())

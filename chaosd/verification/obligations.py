@@ -10,15 +10,16 @@ import numpy as np
 
 from chaosd.journal.columns import Outcome
 from chaosd.journal.model import RunFacts
+from chaosd.journal.table import Rows
 from chaosd.verification.case import NEVER_NS, Case, committed_ns, overlaps
 
 
-def owed(envelopes: np.ndarray) -> np.ndarray:
+def owed(envelopes: Rows) -> np.ndarray:
     """Which envelopes the broker has, so that their result must come."""
     return np.asarray(envelopes["outcome"] == Outcome.ACKED)
 
 
-def resolved(envelopes: np.ndarray) -> np.ndarray:
+def resolved(envelopes: Rows) -> np.ndarray:
     """Which have their result. An ordinary envelope that ended in the dead letter topic is accounted for too: whether
     it may end there is for the verifier of system errors to say.
     """
@@ -26,19 +27,19 @@ def resolved(envelopes: np.ndarray) -> np.ndarray:
     return np.asarray(in_dlq | ((envelopes["kind"] == 0) & (envelopes["n_output"] > 0)))
 
 
-def result_ns(envelopes: np.ndarray) -> np.ndarray:
+def result_ns(envelopes: Rows) -> np.ndarray:
     """When the tap first saw the expected result live; NEVER_NS if it did not."""
     output, dlq = envelopes["first_output_ns"], envelopes["first_dlq_ns"]
     seen = np.where((envelopes["kind"] == 0) & (output >= 0), output, dlq)
     return np.where(seen >= 0, seen, NEVER_NS)
 
 
-def sent_ns(envelopes: np.ndarray) -> np.ndarray:
+def sent_ns(envelopes: Rows) -> np.ndarray:
     """When each was handed to the client; its due time where that is not known."""
     return np.where(envelopes["sent_ns"] >= 0, envelopes["sent_ns"], envelopes["due_ns"])
 
 
-def voided(case: Case, envelopes: np.ndarray, *, if_lost: bool = False) -> np.ndarray:
+def voided(case: Case, envelopes: Rows, *, if_lost: bool = False) -> np.ndarray:
     """Which envelopes were under way while a fault was in force that takes the obligation away.
 
     Under way until its result; one that has none until the group committed past it, and the recovery limit longer, for
@@ -61,7 +62,7 @@ def voided(case: Case, envelopes: np.ndarray, *, if_lost: bool = False) -> np.nd
     return overlaps(sent_ns(envelopes), until, spans)
 
 
-def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:
+def in_flight_during_faults(case: Case, envelopes: Rows) -> np.ndarray:
     """Which were sent, and not yet committed past, at some time in [inject, clear + recovery limit] of a fault.
 
     A failure of the stack itself counts as a fault: what is handed out twice because of it is nobody's mistake.
@@ -72,7 +73,7 @@ def in_flight_during_faults(case: Case, envelopes: np.ndarray) -> np.ndarray:
     return overlaps(sent_ns(envelopes), until, case.trouble_spans(case.run.limit_ns))
 
 
-def drained(case: Case, envelopes: np.ndarray) -> np.ndarray:
+def drained(case: Case, envelopes: Rows) -> np.ndarray:
     """For which envelopes the drain of their input partition is proved, so that absence may be called loss."""
     return np.asarray(case.drained[envelopes["in_partition"]])
 

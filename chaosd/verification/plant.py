@@ -138,6 +138,7 @@ def _reordered(ground: Ground, name: str) -> None:
             continue
         offsets = sightings["offset"][first].copy()
         sightings["offset"][first], sightings["offset"][second] = sightings["offset"][second], offsets
+        ground.share.moved[first] = ground.share.moved[second] = True
         ground.use(pair)
         ground.note(name, pair[:1])
 

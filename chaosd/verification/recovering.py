@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chaosd.journal.table import Table
 from chaosd.kernel.clock import MS
 from chaosd.kernel.verdict import Grade
 from chaosd.verification.age import clean_from
@@ -46,7 +47,7 @@ class Recovery:
 
 
 def views(
-    kinds: dict[str, np.ndarray],
+    kinds: dict[str, Table],
     unaccepted: np.ndarray,
     baselines: dict[str, Baseline],
     *,

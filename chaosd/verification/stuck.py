@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chaosd.journal.columns import Role
+from chaosd.journal.table import Rows
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification import found
 from chaosd.verification.case import NEVER_NS, Case, merge_spans
@@ -41,7 +42,7 @@ def limit_ns(case: Case) -> int:
     return max(case.run.limit_ns, _AT_LEAST_NS, case.run.max_idle_ns)
 
 
-def idle(case: Case, envelopes: np.ndarray, owes: np.ndarray) -> Idle:
+def idle(case: Case, envelopes: Rows, owes: np.ndarray) -> Idle:
     """What one share knows about standstills; `owes` masks the envelopes that count."""
     logged = envelopes["in_offset"] >= 0
     owes = owes & logged

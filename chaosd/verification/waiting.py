@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chaosd.journal.columns import Outcome
+from chaosd.journal.table import Rows, Table
 from chaosd.verification.age import Age, age
 from chaosd.verification.baseline import KINDS
 from chaosd.verification.case import NEVER_NS, Case
@@ -34,11 +35,11 @@ BEFORE, BURST, BASELINE, LATER = range(4)
 class Waiting:
     """`rows` (dtype WAITING) of envelopes that owe a result; `unaccepted` due times of those the broker never took."""
 
-    rows: np.ndarray
+    rows: Table
     unaccepted: np.ndarray
 
 
-def waiting(case: Case, envelopes: np.ndarray) -> Waiting:
+def waiting(case: Case, envelopes: Rows) -> Waiting:
     """One share's rows. LOST and VOIDED envelopes are left out: other verifiers judge them. Fences are no traffic.
 
     A send that may be in the log counts in the upper age alone, until the log was read.
@@ -52,20 +53,20 @@ def waiting(case: Case, envelopes: np.ndarray) -> Waiting:
     if not case.run.fresh_complete:
         unsure = _rows(case, envelopes[traffic & (envelopes["outcome"] == Outcome.INDETERMINATE)])
         unsure = unsure[unsure["phase"] == LATER]
-        unsure["accepted_ns"] = unsure["until_low_ns"] = unsure["due_ns"]
-        rows = np.concatenate((rows, unsure))
+        for name in ("accepted_ns", "until_low_ns"):
+            unsure[name] = unsure["due_ns"]
+        rows = rows.join(unsure)
     return Waiting(rows, unaccepted)
 
 
-def _rows(case: Case, kept: np.ndarray) -> np.ndarray:
+def _rows(case: Case, kept: Rows) -> Table:
     times = spans(case, kept)
-    rows = np.zeros(len(kept), WAITING)
+    rows = Table.zeros(len(kept), WAITING)
     rows["stream"], rows["seq"], rows["kind"] = kept["stream"], kept["seq"], kept["kind"] > 0
-    rows["phase"] = np.select(
-        [case.phase_mask(kept, "burst"), case.phase_mask(kept, "baseline"), case.phase_mask(kept, "faults", "tail")],
-        [BURST, BASELINE, LATER],
-        BEFORE,
-    )
+    phase = np.full(len(kept), BEFORE, np.uint8)
+    for number, names in ((BURST, ("burst",)), (BASELINE, ("baseline",)), (LATER, ("faults", "tail"))):
+        phase[case.phase_mask(kept, *names)] = number
+    rows["phase"] = phase
     rows["due_ns"], rows["accepted_ns"] = times.due_ns, times.accepted_ns
     rows["until_low_ns"], rows["until_high_ns"] = times.until_low_ns, times.until_high_ns
     return rows
@@ -73,27 +74,31 @@ def _rows(case: Case, kept: np.ndarray) -> np.ndarray:
 
 def join(a: Waiting, b: Waiting) -> Waiting:
     """What two shares know."""
-    return Waiting(np.concatenate((a.rows, b.rows)), np.concatenate((a.unaccepted, b.unaccepted)))
+    return Waiting(a.rows.join(b.rows), np.concatenate((a.unaccepted, b.unaccepted)))
 
 
 def in_order(known: Waiting) -> Waiting:
-    """The same, sorted by identity, however it was merged."""
-    names = (known.rows["stream"].astype(np.int64) << 32) | known.rows["seq"]
-    rows = known.rows if (names[1:] > names[:-1]).all() else known.rows[np.argsort(names, kind="stable")]
-    return Waiting(rows, np.sort(known.unaccepted))
+    """The same, sorted by due time and identity, however it was merged: whatever sorts by time finds it done."""
+    rows = known.rows
+    names = (rows["stream"].astype(np.int64) << 32) | rows["seq"]
+    if not (names[1:] > names[:-1]).all():
+        rows = rows[np.argsort(names, kind="stable")]
+    return Waiting(rows[np.argsort(rows["due_ns"], kind="stable")], np.sort(known.unaccepted))
 
 
-def times(rows: np.ndarray) -> Spans:
+def times(rows: Rows) -> Spans:
     """The waiting times of rows."""
     return Spans(rows["due_ns"], rows["accepted_ns"], rows["until_low_ns"], rows["until_high_ns"])
 
 
-def by_kind(rows: np.ndarray) -> dict[str, np.ndarray]:
+def by_kind(rows: Table) -> dict[str, Table]:
     """Rows of outputs, rows of dead letters."""
+    if not rows["kind"].any():  # nothing to sort out
+        return dict(zip(KINDS, (rows, rows[:0]), strict=True))
     return {name: rows[rows["kind"] == number] for number, name in enumerate(KINDS)}
 
 
-def low_age(rows: np.ndarray, seen_until_ns: int) -> Age:
+def low_age(rows: Rows, seen_until_ns: int) -> Age:
     """The least age that agrees with what was seen: waiting from acceptance; who never came waited as long as was
     looked.
     """
@@ -101,12 +106,12 @@ def low_age(rows: np.ndarray, seen_until_ns: int) -> Age:
     return age(rows["accepted_ns"], until)
 
 
-def high_age(rows: np.ndarray) -> Age:
+def high_age(rows: Rows) -> Age:
     """The largest age that agrees with what was seen: waiting from the due time, for ever if it never came."""
     return age(rows["due_ns"], rows["until_high_ns"])
 
 
-def observed(case: Case, rows: np.ndarray) -> tuple[int, int]:
+def observed(case: Case, rows: Rows) -> tuple[int, int]:
     """(end of the traffic, end of looking): the schedule's end, but not beyond the last sign of the tap's life."""
     planned = max(
         (s.start_ns + s.count * s.interval_ns for s in case.run.segments if s.phase != "fence"),
