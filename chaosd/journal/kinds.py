@@ -9,12 +9,13 @@ import numpy as np
 from chaosd.journal.columns import Role
 from chaosd.journal.join import coordinates
 from chaosd.journal.model import TopicFacts
+from chaosd.journal.table import Rows
 
 _MOST = 0xFFFF
 _NONE = -1
 
 
-def whole(envelopes: np.ndarray, joined: np.ndarray, topics: Sequence[TopicFacts], owed: Sequence[int]) -> None:
+def whole(envelopes: Rows, joined: Rows, topics: Sequence[TopicFacts], owed: Sequence[int]) -> None:
     """Rewrite the columns of outputs: whole sets of what is owed instead of records. Nothing where one output is owed.
 
     `owed` counts the outputs of each kind. An output of no kind belongs to no set: it is CORRUPT, and no result.
@@ -38,7 +39,7 @@ def whole(envelopes: np.ndarray, joined: np.ndarray, topics: Sequence[TopicFacts
     envelopes["first_output_ns"] = np.where(np.min(times, axis=0) == _NONE, _NONE, np.max(times, axis=0))
 
 
-def _distinct(rows: np.ndarray) -> np.ndarray:
+def _distinct(rows: Rows) -> np.ndarray:
     """One row for each record of each envelope, the one that was seen first; `rows` is sorted by coordinates."""
     place = coordinates(rows["topic"], rows["partition"], rows["offset"])
     order = np.lexsort((rows["seen_ns"], rows["row"], place))
@@ -48,11 +49,11 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows[new])
 
 
-def _count(rows: np.ndarray, size: int) -> np.ndarray:
+def _count(rows: Rows, size: int) -> np.ndarray:
     return np.bincount(_distinct(rows)["row"], minlength=size)
 
 
-def _nth(rows: np.ndarray, nth: int, size: int) -> np.ndarray:
+def _nth(rows: Rows, nth: int, size: int) -> np.ndarray:
     """When the nth record of each envelope was seen, -1 where there are not so many."""
     rows = _distinct(rows)
     rows = rows[np.lexsort((rows["seen_ns"], rows["row"]))]
