@@ -51,6 +51,9 @@ def check(
         str, typer.Option("--compatibility", help="With snapshots: backward, forward or full.")
     ] = "backward",
     replay: Annotated[bool, typer.Option(help="With snapshots: replay generated events, in a process.")] = True,
+    events: Annotated[
+        list[Path] | None, typer.Option("--events", help="JSONL of recorded events to be read; may be repeated.")
+    ] = None,
     cache: Annotated[bool, typer.Option(help="Take the report from the cache when no file changed.")] = True,
     infra: Annotated[bool, typer.Option("--infra", help="Measure the infrastructure too, as `chaosd doctor`.")] = False,
 ) -> int:
@@ -67,7 +70,10 @@ def check(
     _known("compatibility", compatibility, DIRECTIONS)
     if (prune or write_baseline) and baseline is None:
         raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
-    evolution = Evolution(snapshots, compatibility, replay) if snapshots.is_dir() else None
+    if events and (rule or not replay):
+        raise UsageError("--events are replayed only without --rule and --no-replay", remedy="leave one of them out")
+    has_evolution = snapshots.is_dir() or bool(events)
+    evolution = Evolution(snapshots, compatibility, replay, tuple(events or ())) if has_evolution else None
     report = checked(path, rule, evolution) if cache else _unchecked(path, rule, evolution)
     if infra:
         report = _with_infrastructure(report)

@@ -46,7 +46,8 @@ def _key(root: Path, rules: Sequence[str] | None, evolution: Evolution | None) -
     layout = Layout.of(root)
     own = Path(__file__).parent
     folders = [own, *([evolution.folder] if evolution is not None else [])]
-    for file in (*_all(folders, layout),):
+    events = evolution.events if evolution is not None else ()
+    for file in (*_all(folders, layout), *events):
         made.update(f"\0{file}\0".encode("utf-8", "surrogatepass"))
         try:
             made.update(hashlib.blake2b(file.read_bytes(), digest_size=20).digest())
@@ -58,7 +59,7 @@ def _key(root: Path, rules: Sequence[str] | None, evolution: Evolution | None) -
 def _all(folders: list[Path], layout: Layout) -> Iterator[Path]:
     """Those that are asked for, and those that may be read because others import them."""
     for folder in folders:
-        yield from sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".json"})
+        yield from sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".json", ".jsonl"})
     yield from layout.files()
     if layout.context != layout.root:
         yield from python_files(layout.context)

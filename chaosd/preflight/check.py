@@ -10,10 +10,10 @@ from pathlib import Path
 
 from chaosd.kernel.errors import UsageError, nearest
 from chaosd.kernel.finding import Finding
-from chaosd.preflight.evolution import snapshots
+from chaosd.preflight.evolution import recorded, snapshots
 from chaosd.preflight.evolution.extract import schemas
 from chaosd.preflight.evolution.findings import RULE as EVOLVED
-from chaosd.preflight.evolution.findings import findings
+from chaosd.preflight.evolution.findings import findings, unread
 from chaosd.preflight.evolution.schema import Schemas
 from chaosd.preflight.index.project import Project, load
 from chaosd.preflight.index.source import Layout
@@ -64,8 +64,16 @@ def snapshot(root: Path) -> Schemas:
 
 
 def _evolved(project: Project, evolution: Evolution) -> Iterator[Finding]:
-    kept = snapshots.load(evolution.folder)
-    return findings(schemas(project), kept, evolution.mode, with_replay=evolution.with_replay)
+    kept, today = snapshots.load(evolution.folder), schemas(project)
+    if evolution.with_replay:
+        mended = {
+            key
+            for key in today.models
+            for info in project.lineage(key)[0]
+            if any(name.endswith("validator") for method in info.methods.values() for name in method.decorators)
+        }
+        yield from unread(recorded.load(evolution.event_files(), today), today, mended)
+    yield from findings(today, kept, evolution.mode, with_replay=evolution.with_replay)
 
 
 @contextmanager

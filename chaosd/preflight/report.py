@@ -34,8 +34,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What the models of today are held against: the snapshots of a folder, in the directions of `mode`."""
+    """What the models of today are held against: the snapshots of a folder, in the directions of `mode`, and events.
+
+    `events` are files of recorded events; golden ones are the `*.jsonl` of the snapshots' folder.
+    """
 
     folder: Path
     mode: str = "backward"
     with_replay: bool = True
+    events: tuple[Path, ...] = ()
+
+    def event_files(self) -> tuple[Path, ...]:
+        """Recorded events first, then golden ones."""
+        return (*self.events, *sorted(self.folder.glob("*.jsonl")))

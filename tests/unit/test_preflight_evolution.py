@@ -93,11 +93,6 @@ def test_change_inside_a_nested_model_breaks_the_outer_one(tmp_path):
     assert "size inside" in problems(old, new, "events:Event")[0].reason
 
 
-def test_recorded_events_are_replayed_first(tmp_path):
-    old = schemas(tmp_path / "old", "class Event(BaseModel):\n    a: int\n")
-    assert replay(old, old, {"events:Event": ['{"a": "x"}']}).failures.keys() == {"events:Event"}
-
-
 def test_schemas_survive_json(tmp_path):
     found = schemas(tmp_path / "one", model("a: int = Field(alias='b', ge=1)", IGNORE))
     assert Schemas.from_json(found.to_json()) == found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from chaosd.kernel.finding import Finding
+from chaosd.kernel.errors import SourceError
+from chaosd.kernel.finding import Confidence, Finding
 from chaosd.preflight.evolution.compatibility import Problem, problems
-from chaosd.preflight.evolution.oracle import Replay, replay
+from chaosd.preflight.evolution.oracle import Replay, read, replay
+from chaosd.preflight.evolution.recorded import Recorded
 from chaosd.preflight.evolution.schema import ModelSchema, Schemas
 from chaosd.preflight.report import DIRECTIONS
 
@@ -33,6 +35,47 @@ def findings(
                     if mark not in told:
                         told.add(mark)
                         yield _finding(model, problem, name, direction, proved=key in proof.failures)
+
+
+def unread(events: Sequence[Recorded], today: Schemas, mended: Collection[str]) -> Iterator[Finding]:
+    """Recorded events that today's models do not read, each reason once for a model.
+
+    `mended` are the models with validators of their own: these may mend an old event and are not run, so their
+    findings have low confidence. Raises SourceError for a model that cannot be rebuilt.
+    """
+    if not events:
+        return
+    readings = read(events, today)
+    told: set[tuple[str, str]] = set()
+    for at, event in enumerate(events):
+        if event.model not in readings.readers:
+            raise SourceError(
+                f"{event.model} cannot be rebuilt from its schema, so its events cannot be replayed",
+                file=event.file,
+                line=event.line,
+                remedy="leave its events out of the file",
+            )
+        error = readings.failures.get(at)
+        place, _, reason = (error or "").partition(": ")
+        # values differ from event to event: the reason is told without them
+        mark = (event.model, place if " came back as " in reason else reason and f"{place}: {reason}")
+        if error is None or mark in told:
+            continue
+        told.add(mark)
+        model = today.models[event.model]
+        name = place.partition(".")[0]
+        line = next((field.line for field in model.fields if name in {field.name, field.alias}), model.line)
+        message = f"{model.name} does not read the event recorded at {event.file}:{event.line}: {error}"
+        low = event.model in mended
+        yield Finding(
+            model.path,
+            line,
+            0,
+            RULE,
+            message + ("; its own validators, which may mend it, were not run" if low else ""),
+            symbol=f"{model.name}.{place}:recorded",
+            confidence=Confidence.LOW if low else Confidence.HIGH,
+        )
 
 
 def _finding(model: ModelSchema, problem: Problem, snapshot: str, direction: str, *, proved: bool) -> Finding:

@@ -1,7 +1,9 @@
 """Runs in a process of its own: rebuilds old and new models from their schemas with pydantic, and replays events.
 
-Reads a JSON object {"writer": …, "reader": …, "events": {key: [text, …]}} on its file argument, prints a JSON list of
-failures {"model", "event", "error"}. Recorded events come first; then generated ones with the boundaries of each type.
+Reads a JSON object on its file argument and prints one.
+{"writer": …, "reader": …}: the writer's models write events with the boundaries of each type, the reader's read them.
+{"recorded": [[key, text], …], "reader": …}: the reader's models read what was recorded.
+The answer is {"failures": [{"model", "at", "error"}], "replayed": [key, …]}; `at` counts recorded events from 0.
 A value that arrives with another type or text than it was written with is a failure too: `==` alone would call
 `1 == True` the same.
 """
@@ -135,39 +137,49 @@ def _fits(field: Any, value: Any) -> bool:
     return True
 
 
-def replayed(writer: type[BaseModel], reader: type[BaseModel], recorded: list[str]) -> str | None:
+def replayed(writer: type[BaseModel], reader: type[BaseModel]) -> str | None:
     """Why the reader fails on what the writer wrote, None when it does not."""
     aliases = {field.alias for field in reader.model_fields.values()} - {None}
     shared = any(field.alias in aliases for field in writer.model_fields.values())
-    texts = [*recorded, *(one.model_dump_json(warnings=False, by_alias=shared) for one in examples(writer))]
-    for text in texts:
-        try:
-            read = reader.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        sent, back = json.loads(text), json.loads(read.model_dump_json(warnings=False, by_alias=shared))
-        for name in sent.keys() & back.keys():
-            if _lossy(sent[name], back[name]):
-                return f"{name}: {sent[name]!r} came back as {back[name]!r}"
+    texts = (one.model_dump_json(warnings=False, by_alias=shared) for one in examples(writer))
+    return next((error for text in texts if (error := misread(reader, text, by_alias=shared))), None)
+
+
+def misread(reader: type[BaseModel], text: str, *, by_alias: bool) -> str | None:
+    """Why the reader fails on one event, None when it does not."""
+    try:
+        read = reader.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    sent, back = json.loads(text), json.loads(read.model_dump_json(warnings=False, by_alias=by_alias))
+    for name in sent.keys() & back.keys():
+        if _lossy(sent[name], back[name]):
+            return f"{name}: {sent[name]!r} came back as {back[name]!r}"
     return None
 
 
 def _lossy(sent: Any, back: Any) -> bool:
     """An exact decimal text came back as a binary number; numbers that only changed their form are the same."""
-    return isinstance(sent, str) and isinstance(back, int | float) and not isinstance(back, bool)
+    if not isinstance(sent, str) or isinstance(back, bool):
+        return False
+    return isinstance(back, float) or (isinstance(back, int) and sent.strip() != str(back))
 
 
 def main() -> None:
     """Replay, and print what failed."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    writers, readers = build(request["writer"]), build(request["reader"])
-    failures = []
-    for key in sorted(writers.keys() & readers.keys()):
-        error = replayed(writers[key], readers[key], request["events"].get(key, []))
-        if error is not None:
-            failures.append({"model": key, "error": error})
-    sys.stdout.write(json.dumps({"failures": failures, "replayed": sorted(writers.keys() & readers.keys())}))
+    readers = build(request["reader"])
+    if "recorded" in request:
+        known = readers.keys()
+        rows = [(at, key, text) for at, (key, text) in enumerate(request["recorded"]) if key in known]
+        errors = [(at, key, misread(readers[key], text, by_alias=True)) for at, key, text in rows]
+    else:
+        writers = build(request["writer"])
+        known = writers.keys() & readers.keys()
+        errors = [(0, key, replayed(writers[key], readers[key])) for key in sorted(known)]
+    failures = [{"model": key, "at": at, "error": error} for at, key, error in errors if error is not None]
+    sys.stdout.write(json.dumps({"failures": failures, "replayed": sorted(known)}))
 
 
 if __name__ == "__main__":
