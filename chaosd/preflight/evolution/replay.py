@@ -171,7 +171,7 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     readers = build(request["reader"])
     if "recorded" in request:
-        known = readers.keys()
+        known = set(readers)
         rows = [(at, key, text) for at, (key, text) in enumerate(request["recorded"]) if key in known]
         errors = [(at, key, misread(readers[key], text, by_alias=True)) for at, key, text in rows]
     else:
