@@ -54,6 +54,9 @@ def check(
     events: Annotated[
         list[Path] | None, typer.Option("--events", help="JSONL of recorded events to be read; may be repeated.")
     ] = None,
+    tier2: Annotated[
+        bool, typer.Option("--tier2", help="Ask a type checker too, pyrefly, on a copy with what was inferred.")
+    ] = False,
     cache: Annotated[bool, typer.Option(help="Take the report from the cache when no file changed.")] = True,
     infra: Annotated[bool, typer.Option("--infra", help="Measure the infrastructure too, as `chaosd doctor`.")] = False,
 ) -> int:
@@ -65,28 +68,21 @@ def check(
     from chaosd.preflight.cache import checked
     from chaosd.preflight.output.table import FORMATS, render
     from chaosd.preflight.report import DIRECTIONS, Evolution
+    from chaosd.preflight.tier2.checker import installed
 
     _known("format", format_, FORMATS)
     _known("compatibility", compatibility, DIRECTIONS)
     if (prune or write_baseline) and baseline is None:
         raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
-    if events and (rule or not replay):
-        raise UsageError("--events are replayed only without --rule and --no-replay", remedy="leave one of them out")
+    _whole(rule, tier2=tier2, events=bool(events), replay=replay)
     has_evolution = snapshots.is_dir() or bool(events)
     evolution = Evolution(snapshots, compatibility, replay, tuple(events or ())) if has_evolution else None
-    report = checked(path, rule, evolution) if cache else _unchecked(path, rule, evolution)
+    report = (checked if cache else _unchecked)(path, rule, evolution, tier2=installed() if tier2 else "")
     if infra:
         report = _with_infrastructure(report)
     if baseline is not None:
         report = _against(report, baseline, write=write_baseline, prune=prune)
-    text = render(report, format_)
-    if output is None:
-        typer.echo(text)
-    else:
-        try:
-            output.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write {output}: {error.strerror}", remedy="choose another --output") from error
+    _write(render(report, format_), output)
     return int(Exit.PASS if report.clean else Exit.FAIL)
 
 
@@ -130,10 +126,10 @@ def probe(
     return int(Exit.FAIL if wrong else Exit.PASS)
 
 
-def _unchecked(path: Path, rules: list[str] | None, evolution: Evolution | None) -> Report:
+def _unchecked(path: Path, rules: list[str] | None, evolution: Evolution | None, *, tier2: str) -> Report:
     from chaosd.preflight.check import run
 
-    return run(path, rules, evolution)
+    return run(path, rules, evolution, tier2=bool(tier2))
 
 
 def _with_infrastructure(report: Report) -> Report:
@@ -146,6 +142,28 @@ def _with_infrastructure(report: Report) -> Report:
         typer.echo(line, err=True)
     failed = tuple(check.finding() for check in found if not check.passed)
     return replace(report, findings=(*report.findings, *failed))
+
+
+def _whole(rules: list[str] | None, *, tier2: bool, events: bool, replay: bool) -> None:
+    """Refuse what would be asked for and then left out."""
+    from chaosd.kernel.errors import UsageError
+
+    if tier2 and rules:
+        raise UsageError("--tier2 is asked only without --rule", remedy="leave one of them out")
+    if events and (rules or not replay):
+        raise UsageError("--events are replayed only without --rule and --no-replay", remedy="leave one of them out")
+
+
+def _write(text: str, output: Path | None) -> None:
+    from chaosd.kernel.errors import UsageError
+
+    if output is None:
+        typer.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}", remedy="choose another --output") from error
 
 
 def _known(what: str, given: str, known: Any) -> None:

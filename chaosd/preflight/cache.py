@@ -24,24 +24,26 @@ from chaosd.process.places import cache_dir
 _KEPT_MAX = 64
 
 
-def checked(root: Path, rules: Sequence[str] | None = None, evolution: Evolution | None = None) -> Report:
-    """As `check.run`; from the cache when nothing changed."""
-    key = _key(root, rules, evolution)
+def checked(
+    root: Path, rules: Sequence[str] | None = None, evolution: Evolution | None = None, *, tier2: str = ""
+) -> Report:
+    """As `check.run`; from the cache when nothing changed. `tier2` is the version of its checker, empty without it."""
+    key = _key(root, rules, evolution, tier2)
     file = cache_dir() / "preflight" / f"{key}.json"
     known = _read(file, root)
     if known is not None:
         return known
     from chaosd.preflight import check  # noqa: PLC0415 - slow to import, and mostly not needed
 
-    report = check.run(root, rules, evolution)
+    report = check.run(root, rules, evolution, tier2=bool(tier2))
     _write(file, report)
     return report
 
 
-def _key(root: Path, rules: Sequence[str] | None, evolution: Evolution | None) -> str:
+def _key(root: Path, rules: Sequence[str] | None, evolution: Evolution | None, tier2: str) -> str:
     """Over this chaosd, this Python, the options, and path and content of all files that may be read."""
     made = hashlib.blake2b(digest_size=20)
-    settings = [__version__, sys.version, str(rules and list(rules)), str(evolution)]
+    settings = [__version__, sys.version, str(rules and list(rules)), str(evolution), tier2]
     made.update("\0".join(settings).encode())
     layout = Layout.of(root)
     own = Path(__file__).parent

@@ -12,28 +12,31 @@ from chaosd.kernel.errors import UsageError, nearest
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.evolution import recorded, snapshots
 from chaosd.preflight.evolution.extract import schemas
-from chaosd.preflight.evolution.findings import RULE as EVOLVED
 from chaosd.preflight.evolution.findings import findings, unread
 from chaosd.preflight.evolution.schema import Schemas
 from chaosd.preflight.index.project import Project, load
 from chaosd.preflight.index.source import Layout
 from chaosd.preflight.infer.analysis import Analysis, analyse
-from chaosd.preflight.report import UNUSED, Evolution, Report
+from chaosd.preflight.report import EVOLVED, OPTIONAL, TIER2_ATTRIBUTE, TIER2_BYTES, UNUSED, Evolution, Report
 from chaosd.preflight.rules.rule import Rule
 from chaosd.preflight.rules.table import RULES
+from chaosd.preflight.tier2 import findings as typed
 
 
-def run(root: Path, rules: Collection[str] | None = None, evolution: Evolution | None = None) -> Report:
+def run(
+    root: Path, rules: Collection[str] | None = None, evolution: Evolution | None = None, *, tier2: bool = False
+) -> Report:
     """Check the source at `root` (a folder or one file) against the named rules, by default all.
 
     Nothing of the source is imported or run; a replay runs models that are rebuilt from their schemas, in a process of
-    its own. Raises UsageError when there is no Python at `root` or a rule is unknown.
+    its own. `tier2` asks a type checker too, and the replay and it are left out where `rules` are named.
+    Raises UsageError when there is no Python at `root` or a rule is unknown.
     """
     with _without_collector():
-        return _run(root, _chosen(rules), evolution, complete=rules is None)
+        return _run(root, _chosen(rules), evolution, complete=rules is None, tier2=tier2)
 
 
-def _run(root: Path, rules: Sequence[Rule], evolution: Evolution | None, *, complete: bool) -> Report:
+def _run(root: Path, rules: Sequence[Rule], evolution: Evolution | None, *, complete: bool, tier2: bool) -> Report:
     project = load(Layout.of(root))
     analysis = analyse(project)
     found = {finding for rule in rules for finding in rule.find(analysis)}
@@ -41,6 +44,9 @@ def _run(root: Path, rules: Sequence[Rule], evolution: Evolution | None, *, comp
     if evolution is not None and complete:
         names.add(EVOLVED)
         found |= set(_evolved(project, evolution))
+    if tier2 and complete:
+        names |= {TIER2_ATTRIBUTE, TIER2_BYTES}
+        found |= set(typed.findings(analysis, found))
     calls = [use for use in analysis.record.uses.get(ast.Call, []) if use.source.reported]
     return Report(
         root=root,
@@ -120,6 +126,6 @@ def _after_suppressions(project: Project, found: set[Finding], names: set[str], 
         else:
             yield finding
     for path, line, rule in ignored - used:
-        if rule in names or complete:
+        if rule in names or (complete and rule not in OPTIONAL):
             text = "nothing to ignore here" if rule in names else "there is no such rule"
             yield Finding(path, line, 0, UNUSED, f"chaosd: ignore[{rule}]: {text}", symbol=rule)

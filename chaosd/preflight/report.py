@@ -8,6 +8,9 @@ from pathlib import Path
 from chaosd.kernel.finding import Finding
 
 UNUSED = "unused-suppression"
+EVOLVED = "schema-evolution"
+TIER2_ATTRIBUTE, TIER2_BYTES = "tier2-attribute", "tier2-bytes"
+OPTIONAL = frozenset({EVOLVED, TIER2_ATTRIBUTE, TIER2_BYTES})  # rules that are not applied unless asked for
 DIRECTIONS = {"backward": ("backward",), "forward": ("forward",), "full": ("backward", "forward")}
 
 

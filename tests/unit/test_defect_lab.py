@@ -134,3 +134,11 @@ def test_nine_of_ten_defects_are_found_and_no_look_alike(variant):
             missed += [f"{case.rule}: {case.title}"] if not findings & marks else []
     assert false == []
     assert len(missed) <= (1 - FOUND_MIN) * planted.total(), missed
+
+
+def test_no_look_alike_is_found_by_tier_2(variant):
+    pytest.importorskip("pyrefly", reason="tier 2 needs pyrefly: pip install 'chaosd[types]'")
+    folder, chosen, _ = variant
+    fine = {file for file, (case, _) in chosen.items() if case.rule == "fine"}
+    found = [finding for finding in run(folder, tier2=True).findings if finding.rule.startswith("tier2-")]
+    assert [finding for finding in found if finding.path in fine] == []

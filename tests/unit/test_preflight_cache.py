@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
 def analysed(monkeypatch):
     """How often something was really analysed."""
     calls = []
-    monkeypatch.setattr(check, "run", lambda *args: calls.append(args) or run(*args))
+    monkeypatch.setattr(check, "run", lambda *args, **words: calls.append(args) or run(*args, **words))
     return calls
 
 

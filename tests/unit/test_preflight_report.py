@@ -185,7 +185,12 @@ def test_command_writes_the_report_to_a_file(project, tmp_path_factory):
 
 def test_every_rule_has_a_page(request):
     pages = request.config.rootpath / "docs" / "preflight"
-    for name in [rule.name for rule in RULES] + ["schema-evolution", "unused-suppression"]:
+    for name in [rule.name for rule in RULES] + [
+        "schema-evolution",
+        "tier2-attribute",
+        "tier2-bytes",
+        "unused-suppression",
+    ]:
         text = (pages / f"{name}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# {name}\n")
         assert "\n## Why\n" in text

@@ -10,9 +10,7 @@ from chaosd.preflight.evolution.compatibility import Problem, problems
 from chaosd.preflight.evolution.oracle import Replay, read, replay
 from chaosd.preflight.evolution.recorded import Recorded
 from chaosd.preflight.evolution.schema import ModelSchema, Schemas
-from chaosd.preflight.report import DIRECTIONS
-
-RULE = "schema-evolution"
+from chaosd.preflight.report import DIRECTIONS, EVOLVED
 
 
 def findings(
@@ -71,7 +69,7 @@ def unread(events: Sequence[Recorded], today: Schemas, mended: Collection[str]) 
             model.path,
             line,
             0,
-            RULE,
+            EVOLVED,
             message + ("; its own validators, which may mend it, were not run" if low else ""),
             symbol=f"{model.name}.{place}:recorded",
             confidence=Confidence.LOW if low else Confidence.HIGH,
@@ -85,4 +83,4 @@ def _finding(model: ModelSchema, problem: Problem, snapshot: str, direction: str
         who = f"{model.name} of snapshot {snapshot} cannot read new events"
     shown = "; a replay failed too" if proved else ""
     symbol = f"{model.name}.{problem.field}:{direction}"
-    return Finding(model.path, line, 0, RULE, f"{who}: it {problem.reason}{shown}", symbol=symbol)
+    return Finding(model.path, line, 0, EVOLVED, f"{who}: it {problem.reason}{shown}", symbol=symbol)

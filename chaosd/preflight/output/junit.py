@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import escape, quoteattr
 
-from chaosd.preflight.evolution.findings import RULE as EVOLVED
 from chaosd.preflight.output.paths import from_here
-from chaosd.preflight.report import UNUSED, Report
+from chaosd.preflight.report import EVOLVED, UNUSED, Report
 from chaosd.preflight.rules.table import RULES
 
 # Characters that XML 1.0 cannot hold at all, escaped or not.

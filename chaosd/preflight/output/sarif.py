@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 from chaosd import __version__
 from chaosd.kernel.finding import Confidence, Finding
-from chaosd.preflight.evolution.findings import RULE as EVOLVED
 from chaosd.preflight.output.fingerprint import fingerprints
 from chaosd.preflight.output.paths import from_here
-from chaosd.preflight.report import UNUSED, Report
+from chaosd.preflight.report import EVOLVED, TIER2_ATTRIBUTE, TIER2_BYTES, UNUSED, Report
 from chaosd.preflight.rules.table import RULES
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -26,6 +25,8 @@ def render(report: Report) -> str:
     """One run with all rules and all findings."""
     rules = [(rule.name, rule.summary) for rule in RULES]
     rules.append((EVOLVED, "a model that no longer reads what was written, or is no longer read"))
+    rules.append((TIER2_ATTRIBUTE, "an attribute that the object's class does not have, told by a type checker"))
+    rules.append((TIER2_BYTES, "bytes where text is needed or text where bytes are, told by a type checker"))
     rules.append((UNUSED, "an ignore comment with nothing to ignore"))
     places = {name: at for at, (name, _) in enumerate(rules)}
     marks = fingerprints(report.findings)

@@ -14,6 +14,8 @@ BEGIN = "<!-- rules: written by python -m chaosd.preflight.rules.pages -->"
 END = "<!-- end of rules -->"
 _OTHERS = (
     ("evolution", "schema-evolution", "a model that no longer reads what was written, or is no longer read"),
+    ("tier 2", "tier2-attribute", "what a type checker adds: an attribute that the object's class does not have"),
+    ("tier 2", "tier2-bytes", "what a type checker adds: bytes where text is needed, or text where bytes are"),
     ("source", "unused-suppression", "an `ignore[…]` comment with nothing to ignore"),
 )
 
