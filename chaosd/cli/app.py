@@ -20,11 +20,15 @@ from chaosd.kernel.errors import ChaosdError, Exit, UsageError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`module` holds the command; `help_line` is its line in `chaosd --help`."""
+    """`module` holds the command; `help_line` is its line in `chaosd --help`.
+
+    `plain` names a module whose `plain(arguments)` answers the usual calls without typer, and gives None for others.
+    """
 
     name: str
     module: str
     help_line: str
+    plain: str = ""
 
 
 COMMANDS = (
@@ -40,7 +44,7 @@ COMMANDS = (
     Command("report", "chaosd.cli.report", "write the report of a run in another format"),
     Command("stack", "chaosd.cli.stack", "install, start, look at and stop the real parts"),
     Command("dlq", "chaosd.cli.dlq", "look into a dead letter topic, and replay what lies there"),
-    Command("heal", "chaosd.cli.heal", "undo what earlier runs left broken"),
+    Command("heal", "chaosd.cli.heal", "undo what earlier runs left broken", plain="chaosd.cli.mend"),
     Command("halt", "chaosd.cli.halt", "the kill switch: all runs heal and end, none begins"),
     Command("resume", "chaosd.cli.resume", "let runs begin again after halt"),
     Command("selftest", "chaosd.cli.selftest", "see whether the judge finds every mistake of pipelines made to fail"),
@@ -102,6 +106,8 @@ def _find(name: str) -> Command:
 
 
 def _invoke(command: Command, arguments: list[str]) -> int:
+    if command.plain and (code := importlib.import_module(command.plain).plain(arguments)) is not None:
+        return int(code)
     import typer
 
     built = typer.main.get_command(_load(command))

@@ -12,13 +12,12 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-
-from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from chaosd.process.spawn import PART, Recipe
+
+if TYPE_CHECKING:
+    from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 
 # The least that a broker takes by default. It is how long a member that nobody removes would stay.
 _SESSION_MS = 6_000
@@ -26,7 +25,6 @@ _HEARTBEAT_MS = 200
 _START_S = 10.0
 _STOP_S = 5.0
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
-_FAILURES = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,17 @@ def recipe(order: Order, *, part: str, log: str) -> Recipe:
 
 def _named(assignor: str) -> type[AbstractPartitionAssignor]:
     """Shares out in turn, under whichever name: it is asked only where no other member is there to lead."""
+    from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # noqa: PLC0415
+
     return type("Named", (RoundRobinPartitionAssignor,), {"name": assignor})
 
 
 async def _in_and_out(order: Order, number: int) -> None:
+    # Here and not with the module: who only starts or ends this process (`chaosd heal`) has no use for the client.
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    failures = (KafkaError, OSError, TimeoutError, AssertionError)
     await asyncio.sleep(order.every_s * number / order.members)
     while True:
         member = AIOKafkaConsumer(
@@ -71,10 +76,10 @@ async def _in_and_out(order: Order, number: int) -> None:
             async with asyncio.timeout(_START_S):
                 await member.start()
             await asyncio.sleep(order.every_s)
-        except _FAILURES:
+        except failures:
             await asyncio.sleep(order.every_s)
         finally:
-            with suppress(*_FAILURES):
+            with suppress(*failures):
                 async with asyncio.timeout(_STOP_S):
                     await member.stop()
         await asyncio.sleep(order.every_s)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from chaosd.experiment import overlays
-from chaosd.experiment.spec import FaultForm
 from chaosd.faults import kafka, links, network, postgres, process, redis
 from chaosd.faults.fault import Fault
+
+if TYPE_CHECKING:
+    from chaosd.experiment.spec import FaultForm
 
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "network": (
@@ -51,6 +53,10 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for family in FAMILIES.values()
 
 def forms() -> Mapping[str, FaultForm]:
     """What an experiment may say about each fault, and about each overlay of its traffic."""
+    # Experiments are parsed with these; who only undoes a fault (`chaosd heal`) must begin within a second.
+    from chaosd.experiment import overlays  # noqa: PLC0415
+    from chaosd.experiment.spec import FaultForm  # noqa: PLC0415
+
     faults = {
         name: FaultForm(name, fault.params, fault.on, fault.needs, fault.claims, fault.keeps_out)
         for name, fault in FAULTS.items()

@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chaosd.kernel import names
 from chaosd.kernel.clock import SystemClock
@@ -16,8 +17,10 @@ from chaosd.stack import handle as records
 from chaosd.stack import ports
 from chaosd.stack.handle import Endpoints, PartRecord, Proxy, StackRecord
 from chaosd.stack.parts.table import part_of
-from chaosd.stack.parts.toxiproxy.client import Toxiproxy
 from chaosd.stack.ready import Died, Started, tail, until_ready
+
+if TYPE_CHECKING:
+    from chaosd.stack.parts.toxiproxy.client import Toxiproxy
 
 STOP_S = 15.0  # Kafka ends within 0.5 s, under load within 5
 _RETRY_S = 5.0
@@ -62,6 +65,9 @@ class Stack:
     def toxiproxy(self) -> Toxiproxy:
         """The adapter to this stack's Toxiproxy. It keeps a thread: `close` ends it."""
         if self._toxiproxy is None:
+            # Its library is slow to import, and `chaosd heal` must begin within a second.
+            from chaosd.stack.parts.toxiproxy.client import Toxiproxy  # noqa: PLC0415
+
             self._toxiproxy = Toxiproxy(self.part("toxiproxy").address)
         return self._toxiproxy
 

@@ -8,9 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from chaosd.kernel.clock import SECOND, Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError, nearest
@@ -18,6 +16,9 @@ from chaosd.process import patience, spawn
 from chaosd.stack.handle import Addresses, Endpoints
 from chaosd.target.progress import group_state, open_admin
 from chaosd.target.table import TARGETS, Target
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
 
 _BY_NAME = {target.name: target for target in TARGETS}
 # What a Python program needs of the environment of its starter; everything else would make runs differ.
@@ -93,6 +94,8 @@ async def wait_ready(
     that found it ready. `bootstrap` is the DIRECT address. Raises StackError, with the end of the log, when the target
     ends or is not ready within `timeout_s`.
     """
+    from aiokafka.errors import KafkaError  # noqa: PLC0415 - `chaosd heal` must begin within a second, without it
+
     clock, log = clock or SystemClock(), Path(recipe.log)
     low_ns = clock.now_ns()
     timeout_s *= patience.scale()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
 
 _REQUEST_TIMEOUT_MS = 2_000
 
@@ -34,6 +35,10 @@ async def group_state(admin: AIOKafkaAdminClient, group: str) -> GroupState:
 
 async def open_admin(bootstrap: str) -> AIOKafkaAdminClient:
     """An admin client on the DIRECT address; the caller closes it. Raises KafkaError, OSError or TimeoutError."""
+    # Not with the module: `chaosd heal` must begin within a second, without it.
+    from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000):

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
-
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from chaosd.kernel.clock import SECOND, Clock, SystemClock
 from chaosd.kernel.errors import StackError
 from chaosd.process import patience, spawn
 from chaosd.target.progress import group_state, open_admin
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
 
 _LOOK_EVERY_S = 0.05
 _TIMEOUT_S = 60.0
@@ -85,6 +85,8 @@ class _Groups:
             await self._admin.close()
 
     async def stable(self, group: str) -> bool:
+        from aiokafka.errors import KafkaError  # noqa: PLC0415 - `chaosd heal` must begin within a second, without it
+
         try:
             self._admin = self._admin or await open_admin(self._bootstrap)
             return (await group_state(self._admin, group)).ready

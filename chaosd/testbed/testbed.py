@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chaosd.experiment.target import Pipeline
 from chaosd.kernel import names
 from chaosd.kernel.clock import Clock, SystemClock
 from chaosd.kernel.errors import StackError, UsageError
@@ -21,9 +20,6 @@ from chaosd.process.places import testbeds_dir
 from chaosd.process.spawn import Handle
 from chaosd.stack.ports import Ports
 from chaosd.stack.provider import Provider
-from chaosd.stack.providers.embedded import EmbeddedProvider
-from chaosd.stack.providers.external import COMPOSE, ExternalProvider
-from chaosd.stack.providers.section import parse, places
 from chaosd.stack.ready import Started
 from chaosd.stack.stack import Stack
 from chaosd.target import launch, ready
@@ -31,6 +27,9 @@ from chaosd.target.pipeline import processes
 from chaosd.testbed import record as records
 from chaosd.testbed import topics
 from chaosd.testbed.record import Record, Topic
+
+if TYPE_CHECKING:
+    from chaosd.experiment.target import Pipeline
 
 TARGET = "target"
 PARTS = ("redis", "postgres", "kafka")
@@ -305,8 +304,14 @@ def _started(recipe: spawn.Recipe, marker: str) -> Handle:
 
 
 def _provider(record: Record) -> Provider:
+    # Each with what it alone needs: `chaosd heal` must begin within a second.
     if record.provider == "embedded":
+        from chaosd.stack.providers.embedded import EmbeddedProvider  # noqa: PLC0415
+
         return EmbeddedProvider(brokers=int(record.extra.get(BROKERS, 1)))
+    from chaosd.stack.providers.external import COMPOSE, ExternalProvider  # noqa: PLC0415
+    from chaosd.stack.providers.section import parse, places  # noqa: PLC0415
+
     section = record.extra.get(SECTION)
     return ExternalProvider(places(parse(section, str(records.FILE))) if section else COMPOSE)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,3 +104,36 @@ async def test_testbed_of_another_version_is_told_and_keeps_nothing_else_from_be
     assert "another version" in done[1].error
     assert strange.exists()
     assert not orphan.exists()
+
+
+# `python -m chaosd …`, and after it what it imported.
+_MAIN = (
+    "import atexit, runpy, sys; atexit.register(lambda: print('imported', *sys.modules));"
+    "runpy.run_module('chaosd', run_name='__main__', alter_sys=True)"
+)
+# Its undo must begin within a second of its start, on a loaded machine: none of these is needed for that.
+_SLOW = {"numpy", "aiokafka", "requests", "toxiproxy", "asyncpg", "typer", "rich", "docker", "nanoarrow", "yaml"}
+
+
+def healing(*arguments: str) -> tuple[str, set[str]]:
+    """What `chaosd heal` printed, and the top-level packages that it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MAIN, "heal", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    *_, imported = done.stdout.splitlines()
+    assert imported.startswith("imported "), done.stderr
+    return done.stdout + done.stderr, {name.partition(".")[0] for name in imported.split()}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--force",)])
+def test_heal_goes_at_an_open_lease_without_slow_imports(arguments):
+    abandoned(announce("theirs", provider="embedded", kept=True, owner=owner_of_this_process()))
+    said, imported = healing(*arguments)
+    assert "NOT HEALED: down on redis (run r)" in said  # it came that far: there is no stack in it
+    assert imported & _SLOW == set()
+
+
+def test_slow_imports_of_a_heal_would_be_seen():
+    said, imported = healing("--help")
+    assert "--force" in said
+    assert "typer" in imported

@@ -19,7 +19,6 @@ from chaosd.stack.handle import Addresses, Endpoints, PartRecord, Postgres, Prox
 from chaosd.stack.part import NotReady
 from chaosd.stack.parts.kafka import broker, protocol
 from chaosd.stack.parts.table import PARTS
-from chaosd.stack.parts.toxiproxy.client import ProxyState
 from chaosd.stack.providers import containers
 from chaosd.stack.stack import Stack
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from chaosd.stack.parts.toxiproxy.client import ProxyState
     from chaosd.stack.ports import Ports
 
 HOST = "127.0.0.1"
