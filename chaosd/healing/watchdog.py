@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Loaded before there is anything to undo, which then begins at once. `chaosd heal` loads them when it needs them.
+import aiokafka.admin  # noqa: F401
+
+import chaosd.stack.parts.toxiproxy.client
+import chaosd.stack.providers.embedded  # noqa: F401
 from chaosd.healing import ladder
 from chaosd.healing.lease import Lease
 from chaosd.healing.leases import Leases

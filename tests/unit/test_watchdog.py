@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,3 +190,11 @@ async def test_testbed_on_servers_of_others_stays_until_what_is_broken_there_is_
     Leases().close(lease)
     assert await guard.orphaned("its process is gone")
     assert ended == [directory]
+
+
+def test_what_an_undo_needs_is_loaded_before_there_is_anything_to_undo():
+    script = "import sys, chaosd.healing.watchdog; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert {"aiokafka.admin", "chaosd.stack.parts.toxiproxy.client", "chaosd.stack.providers.embedded"} <= set(
+        loaded.stdout.split()
+    )
