@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from chaosd.envelope import wire
 from chaosd.envelope.model import EventType
@@ -27,6 +26,8 @@ from chaosd.target.reference.app import assemble
 from chaosd.target.reference.noise import Noise
 from chaosd.target.reference.pipeline import Pipeline
 from chaosd.target.reference.settings import Settings
+from chaosd.testbed import topics
+from chaosd.testbed.record import Topic
 
 PARTITIONS = 4
 
@@ -86,12 +87,8 @@ class PipelineBench:
         self.letters: list[ConsumerRecord] = []
 
     async def open(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.direct)
-        await admin.start()
         counts = {"input": PARTITIONS, "output": PARTITIONS, "dlq": 1}
-        answer = await admin.create_topics([NewTopic(name, counts[role], 1) for role, name in self.topics.items()])
-        await admin.close()
-        assert all(code == 0 for _, code, *_ in answer.topic_errors)
+        await topics.create(self.direct, [Topic(name, role, counts[role]) for role, name in self.topics.items()])
         self._producer = AIOKafkaProducer(bootstrap_servers=self.direct, acks="all", enable_idempotence=True)
         await self._producer.start()
         self._consumer = AIOKafkaConsumer(bootstrap_servers=self.direct, fetch_max_wait_ms=50, retry_backoff_ms=20)

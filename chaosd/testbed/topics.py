@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
 _EXISTS = 36
+# Timed out, no broker that counts, another controller: one that stood still or has just started says so for a moment.
+_NOT_YET = (7, 38, 41)
+_AGAIN_S = 0.2
+_TRIES = 50
 _DEADLINE_S = 20.0
 _IN_SYNC = 2  # of three: one may be missing
 
@@ -39,8 +43,8 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> None:
     """Create the topics that are not there, each on `copies` brokers.
 
-    With more than one, a record counts as written when two have it. Raises StackError when the broker refuses a topic,
-    or does not answer.
+    With more than one, a record counts as written when two have it. A broker that cannot yet is asked again, for ten
+    seconds. Raises StackError when the broker refuses a topic, or does not answer.
     """
     from aiokafka.admin import NewTopic  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
@@ -49,11 +53,15 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
     wanted = [NewTopic(topic.name, topic.partitions, copies, topic_configs=configs) for topic in topics]
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
-            answer = await client.create_topics(wanted)
+            for _ in range(_TRIES):
+                errors = (await client.create_topics(wanted)).topic_errors
+                if not any(code in _NOT_YET for _, code, *_ in errors):
+                    break
+                await asyncio.sleep(_AGAIN_S)
     except (KafkaError, OSError) as error:
         why = f"{type(error).__name__} {error}".rstrip()
         raise StackError(f"Kafka on {bootstrap} does not create topics: {why}", remedy="chaosd stack status") from error
-    for name, code, *why in answer.topic_errors:
+    for name, code, *why in errors:
         if code not in (0, _EXISTS):
             raise StackError(f"Kafka refused to create topic {name}: error {code} {' '.join(map(str, why))}".rstrip())
 
