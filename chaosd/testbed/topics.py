@@ -53,15 +53,14 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
     wanted = [NewTopic(topic.name, topic.partitions, copies, topic_configs=configs) for topic in topics]
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
-            for _ in range(_TRIES):
-                errors = (await client.create_topics(wanted)).topic_errors
-                if not any(code in _NOT_YET for _, code, *_ in errors):
-                    break
+            answer, tries = await client.create_topics(wanted), 1
+            while tries < _TRIES and any(code in _NOT_YET for _, code, *_ in answer.topic_errors):
                 await asyncio.sleep(_AGAIN_S)
+                answer, tries = await client.create_topics(wanted), tries + 1
     except (KafkaError, OSError) as error:
         why = f"{type(error).__name__} {error}".rstrip()
         raise StackError(f"Kafka on {bootstrap} does not create topics: {why}", remedy="chaosd stack status") from error
-    for name, code, *why in errors:
+    for name, code, *why in answer.topic_errors:
         if code not in (0, _EXISTS):
             raise StackError(f"Kafka refused to create topic {name}: error {code} {' '.join(map(str, why))}".rstrip())
 
