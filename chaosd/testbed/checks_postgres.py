@@ -68,10 +68,11 @@ async def _recovery(pool: Any, place: Postgres) -> Check:
         await killer.execute("select pg_terminate_backend($1)", pid)
     finally:
         await killer.close(timeout=1)
-    for attempt in (1, 2):
+    for attempt in (1, 2, 3):
         try:
             await pool.fetchval("select 1")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        # The last is what asyncpg says of a connection that is told of its end in this very moment.
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError):
             continue
         return holds(
             "postgres", "pool", passed=True, measured=f"serves again, attempt {attempt}", wanted="serves again"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncpg
+
 from chaosd.cli.app import run as chaosd_command
 from chaosd.cli.doctor import table
 from chaosd.kernel.clock import SystemClock
 from chaosd.stack.address import Address
-from chaosd.testbed import checks_redis, infrastructure
+from chaosd.testbed import checks_postgres, checks_redis, infrastructure
 from chaosd.testbed.checks import ask, within
 from chaosd.testbed.checks_host import host
 
@@ -45,3 +47,22 @@ def test_a_mean_over_its_budget_fails_and_shows_the_slowest():
 def test_name_of_a_testbed_that_is_not_there_is_refused(capsys):
     assert chaosd_command(["doctor", "--name", "absent"]) == 2
     assert "stack up" in capsys.readouterr().err
+
+
+class FakePool:
+    """A pool whose connection is told of its end in the moment of a query: on real parts that comes by chance."""
+
+    def __init__(self) -> None:
+        self.answers: list[object] = [7, asyncpg.InternalClientError("another operation is in progress"), 1]
+
+    async def fetchval(self, query: str) -> object:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_a_connection_that_ends_in_the_moment_of_a_query_is_one_more_attempt(stack):
+    check = await checks_postgres._recovery(FakePool(), stack.endpoints.direct.postgres)
+    assert check.passed
+    assert check.measured == "serves again, attempt 2"
