@@ -33,6 +33,9 @@ class Mute:
     def __getattr__(self, name: str) -> Any:
         return lambda *given: None
 
+    async def topic_deleted(self, topic: str, injection: str) -> None:
+        """Nobody reads it."""
+
 
 async def main() -> None:
     order = json.loads(sys.argv[1])

@@ -11,6 +11,8 @@ RESURRECTED definitely rejected, yet its record or its result is there
 RECOVERED   the outcome of its send was unknown, and it appeared: counted
 VOIDED      a fault took the obligation away: counted
 
+What was seen in a topic that a fault deleted is no VANISHED; the detail `deleted` counts it, and what nobody had read.
+
 A missing SYSTEM_ERROR is for the verifier system_errors; while it is not settled, it is UNSEEN or STUCK here. The
 detail `loss` bounds the results lost, SYSTEM_ERRORs included: at least `proved`, at most `possible`.
 """
@@ -47,7 +49,7 @@ _TAKEN = 4
 @dataclass(frozen=True, slots=True)
 class Partial:
     """`errors` are SYSTEM_ERRORs missing by proof (dtype FOUND), `unidentified` counts records that may be results,
-    `unsettled` sends of which nobody knows whether they are in the log.
+    `unsettled` sends of which nobody knows whether they are in the log, `deleted` what was seen in each deleted topic.
     """
 
     findings: found.Findings
@@ -55,6 +57,7 @@ class Partial:
     errors: np.ndarray
     unidentified: int
     unsettled: int
+    deleted: np.ndarray
 
 
 def fold(case: Case, partition: Partition) -> Partial:
@@ -85,6 +88,7 @@ def fold(case: Case, partition: Partition) -> Partial:
         errors=_rows(rows, gone & (rows["kind"] > 0)),
         unidentified=unidentified(case, partition.stray),
         unsettled=unsettled,
+        deleted=np.array([_seen_of(partition.sightings, one.topic) for one in case.run.deletions], np.int64),
     )
 
 
@@ -96,6 +100,7 @@ def merge(a: Partial, b: Partial) -> Partial:
         errors=np.concatenate((a.errors, b.errors)),
         unidentified=a.unidentified + b.unidentified,
         unsettled=a.unsettled + b.unsettled,
+        deleted=a.deleted + b.deleted,
     )
 
 
@@ -126,8 +131,21 @@ def conclude(case: Case, partial: Partial) -> Verdict:
         reasons=(*failing, *reasons),
         counts=found.counts(findings, ANOMALIES),
         witnesses=found.witnesses(case, findings, ANOMALIES, HOPS),
-        details={"loss": bounds(gone, partial.unidentified, unknown)},
+        details={"loss": bounds(gone, partial.unidentified, unknown), **_deleted(case, partial.deleted)},
     )
+
+
+def _deleted(case: Case, seen: np.ndarray) -> dict[str, Any]:
+    told = [
+        {"topic": case.run.topics[one.topic].name, "seen": int(count), "unread": one.unread}
+        for one, count in zip(case.run.deletions, seen, strict=True)
+    ]
+    return {"deleted": told} if told else {}
+
+
+def _seen_of(sightings: Rows, topic: int) -> int:
+    here = sightings[sightings["topic"] == topic]
+    return int(found.first_of_each(here, "partition", "offset").sum())
 
 
 def _rows(envelopes: Rows, mask: np.ndarray) -> np.ndarray:
@@ -160,6 +178,8 @@ def _vanished(case: Case, sightings: Rows) -> np.ndarray:
     alone = live.copy()
     alone[:-1] &= ~follows
     alone = np.flatnonzero(alone & (sightings["row"] >= 0) & case.on_topics(sightings, Role.OUTPUT, Role.DLQ))
+    if case.run.deletions:
+        alone = alone[~np.isin(sightings["topic"][alone], [one.topic for one in case.run.deletions])]
     if not len(alone):
         return found.of_sightings(sightings[:0])
     place = coordinates(sightings["topic"], sightings["partition"], sightings["offset"])

@@ -200,6 +200,8 @@ class Injections:
         )
         context.say_fault("injected", step, "")
         self._instruments.begin(injection.bite)
+        if injection.fault.deletes_topic:
+            await self._instruments.topic_deleted(injection.memo["topic"], step.id)
 
     def _hold(self, lease: Lease) -> None:
         """Raise StackError when the lease is no longer ours: we stood still until it was undone and closed for us.

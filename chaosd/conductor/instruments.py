@@ -28,6 +28,7 @@ from chaosd.testbed.usage import Usage
 
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 10.0
+_LETS_GO_S = 5.0
 _SAMPLE_S = 0.5
 _FLUSH_S = 0.2
 
@@ -160,6 +161,14 @@ class Instruments:
         """Tell both: the tap must know a segment before its first result can be seen."""
         await self.tap.send(command)
         await self.generator.send(command)
+
+    async def topic_deleted(self, topic: str, injection: str) -> None:
+        """Have the tap let go of a topic before another one of its name is made. Bounded: the undo does not wait for
+        a tap that stands still; what that is worth to the judge, the tap states itself.
+        """
+        said = self.tap.expect("topic_let_go")
+        await self.tap.send({"cmd": "topic_deleted", "topic": topic, "injection": injection})
+        await self.tap.wait_for(said, _LETS_GO_S)
 
     def edge(self) -> None:
         """A fault begins or ends about now."""

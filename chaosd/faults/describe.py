@@ -30,7 +30,10 @@ _NEEDS = {
     "admin": "chaosd as an administrator of the server (the embedded stack; others with the capability `admin`)",
     "own": "a stack that is chaosd's own (the embedded stack)",
 }
-_VOIDS = {"results": "the results of envelopes that are under way while it lasts"}
+_VOIDS = {
+    "results": "the results of envelopes that are under way while it lasts",
+    "topic": "results that nobody has seen before they were deleted with their topic",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class Fault:
     what its proofs want the servers to tell, read from the baseline on. `claims` is what the fault needs for itself:
     another one on the same thing that has the same claim must not overlap it. `keeps_out`: while it is in force the
     server lets nobody in, and chaosd can neither begin nor end another fault there for which it must log in.
+    `deletes_topic`: the topic that its memo names ends with the injection, and another one of its name comes with the
+    undo; the tap must let go of the one before it can read the other.
 
     `during`, where there is one, drives the fault while it is in force (draws a jitter, closes and opens a port). It is
     cut off before the undo, at any moment, even between two calls; the undo must be right all the same.
@@ -113,4 +115,5 @@ class Fault:
     gauges: Told = _nothing
     claims: tuple[str, ...] = ()
     keeps_out: bool = False
+    deletes_topic: bool = False
     during: During | None = None

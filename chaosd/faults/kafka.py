@@ -232,6 +232,7 @@ max_message_bytes = Fault(
     _by_refusal(Relation.AT_MOST, 0),
     "A topic takes only small batches (max.message.bytes): larger ones are refused.",
     gauges=lambda on, params: (tells.refusal(params.topic, size_bytes(params.limit)),),
+    claims=("topics",),
 )
 quota = Fault(
     "quota",

@@ -1,4 +1,5 @@
-"""What Kafka tells of itself: how it takes a batch or a fetch that changes nothing, who leads, who is in a group.
+"""What Kafka tells of itself: how it takes a batch or a fetch that changes nothing, who leads, who is in a group,
+which topics there are.
 
 Sources: as in `stack/parts/kafka/admin.py`.
 """
@@ -27,6 +28,8 @@ _TROUBLE = (NotReady, OSError, TimeoutError)
 # Gauges are read five times a second. A probe that takes this share of a quota each time takes half as much again as
 # is allowed, so it is throttled itself, and soon.
 _SHARE = 0.3
+# What is offered to a topic to see whether it takes anything.
+_OFFER_BYTES = 200
 
 T = TypeVar("T")
 Once = Callable[[Testbed, Address], Awaitable[Sequence[int]]]
@@ -127,6 +130,40 @@ def refusal(role: str, limit: int) -> Gauges:
 def refuses(role: str, limit: int) -> str:
     """The name of the gauge of `refusal`."""
     return f"{role}_refuses_{limit + 1}B"
+
+
+def presence(role: str) -> Gauges:
+    """Whether the topic of this role is missing, how many of its partitions have a leader, and whether partition 0
+    takes an offer and gives a fetch.
+    """
+
+    async def once(testbed: Testbed, at: Address) -> Sequence[int]:
+        name = topic(testbed, role)
+        told = await protocol.metadata(at)
+        if name not in told.partitions:
+            return 1, 0, 0
+        try:
+            first = await admin.leader(at, name)
+            await admin.try_to_write(first, name, _OFFER_BYTES)
+            await admin.try_to_read(first, name, _OFFER_BYTES)
+        except admin.Refused as error:
+            # It has gone, or its leader has not heard of it yet.
+            if error.code not in (admin.UNKNOWN_TOPIC, admin.NOT_LEADER):
+                raise
+            return 0, led(told, name), 0
+        return 0, led(told, name), 1
+
+    return _gauges(KAFKA, presence_of(role), once)
+
+
+def presence_of(role: str) -> tuple[str, str, str]:
+    """The names of the gauges of `presence`."""
+    return f"{role}_missing", f"{role}_partitions", f"{role}_serves"
+
+
+def led(told: protocol.Metadata, topic: str) -> int:
+    """How many partitions of a topic have a leader."""
+    return sum(partition.leader in told.brokers for partition in told.partitions.get(topic, {}).values())
 
 
 def throttle(kind: str, bytes_s: int) -> Gauges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from chaosd.faults import kafka, links, network, postgres, process, redis
+from chaosd.faults import kafka, kafka_topics, links, network, postgres, process, redis
 from chaosd.faults.fault import Fault
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
         kafka.max_message_bytes,
         kafka.quota,
         kafka.rebalance,
+        kafka_topics.topic_deleted,
     ),
     "postgres": (
         postgres.terminate_backends,

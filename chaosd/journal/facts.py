@@ -12,7 +12,7 @@ from typing import Any
 
 from chaosd.experiment.plan import Segment
 from chaosd.journal.columns import Role
-from chaosd.journal.model import DrainFacts, InjectionFacts, TopicFacts, Unhealthy
+from chaosd.journal.model import Deletion, DrainFacts, InjectionFacts, TopicFacts, Unhealthy
 from chaosd.kernel.proof import Proof, Relation, Source
 
 Fact = Mapping[str, Any]
@@ -56,17 +56,53 @@ def segments(facts: Sequence[Fact]) -> tuple[Segment, ...]:
     return tuple(found[index] for index in sorted(found))
 
 
-def topics(started: Fact) -> tuple[TopicFacts, ...]:
-    """The run's topics in the order that rows index."""
-    return tuple(
+def topics(facts: Sequence[Fact]) -> tuple[TopicFacts, ...]:
+    """The run's topics in the order that rows index. One that was made again is another one, after all of before."""
+    found = [
         TopicFacts(
             name=str(topic["name"]),
             role=Role[str(topic["role"]).upper()],
             partitions=int(topic["partitions"]),
             compacted=bool(topic.get("compacted")),
         )
-        for topic in started.get("topics", ())
-    )
+        for topic in first(facts, "run_started").get("topics", ())
+    ]
+    lives = dict.fromkeys((topic.name for topic in found), 1)
+    for fact in every(facts, "topic_returned"):
+        name, before = str(fact["topic"]), int(fact["of"])
+        if int(fact["index"]) != len(found) or name not in lives or before >= len(found):
+            break  # the fact before it is lost: which index names which topic is not known any more
+        lives[name] += 1
+        found.append(replace(found[before], name=f"{name}#{lives[name]}"))
+    return tuple(found)
+
+
+def deletions(
+    facts: Sequence[Fact], injections: Sequence[InjectionFacts], topics: Sequence[TopicFacts]
+) -> tuple[Deletion, ...]:
+    """The topics that faults deleted, or may have deleted."""
+    told = {str(fact["injection"]): fact for fact in every(facts, "topic_deleted")}
+    ends = {str(fact["id"]): fact.get("readback", {}).get("ends", ()) for fact in every(facts, "fault_injected")}
+    found = []
+    for one in injections:
+        if "topic" not in one.voids or one.call_ns < 0:
+            continue
+        role = Role[str(one.params.get("topic", "output")).upper()]
+        fact = told.get(one.id, {})
+        default = next((number for number, topic in enumerate(topics) if topic.role is role), -1)
+        found.append(
+            Deletion(
+                injection=one.id,
+                topic=int(fact.get("index", default)),
+                role=role,
+                call_ns=one.call_ns,
+                returned_ns=one.returned_ns,
+                clean=bool(fact.get("clean")),
+                read=tuple(fact.get("positions", ())),
+                ends=tuple(ends.get(one.id, ())),
+            )
+        )
+    return tuple(found)
 
 
 def _proofs(values: Iterable[Mapping[str, Any]]) -> tuple[Proof, ...]:

@@ -183,6 +183,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
     started, ended = said.first(facts, "run_started"), said.first(facts, "run_ended")
     fresh, aborted = said.first(facts, "fresh_read"), said.first(facts, "aborted")
     expect = Expect.from_json(started.get("expect", {}))
+    topics, injections = said.topics(facts), said.injections(facts)
     return RunFacts(
         run_id=str(started.get("run_id", run_dir.name)),
         run_tag=int(started.get("run_tag", 0)),
@@ -199,10 +200,11 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         ended_ns=int(ended["t_ns"]) if ended else None,
         aborted=str(aborted.get("reason", "")) if aborted else None,
         segments=said.segments(facts),
-        topics=said.topics(started),
+        topics=topics,
         parts=tuple(started.get("parts", ())),
         processes=tuple(started.get("processes", ())),
-        injections=said.injections(facts),
+        injections=injections,
+        deletions=said.deletions(facts, injections, topics),
         gauges=said.gauges(facts),
         drain=said.drain(facts),
         fresh_complete=bool(fresh.get("complete")),
@@ -222,7 +224,11 @@ def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, 
     plan = join.plan(run.segments, run.seed)
     in_order = bool(said.first(run.facts, "generator_stopped")) and not any("-generator." in name for name in run.torn)
     join.sends(plan, columns["sends"], columns["acks"], said.watermark(run.facts), complete=in_order)
-    joined = join.sightings(plan, columns["sightings"], run.topics)
+    seen = columns["sightings"]
+    if len(seen) and int(seen["topic"].max()) >= len(run.topics):
+        # The fact that names a topic was cut off (and is reported as torn): nobody knows what its records are.
+        seen = seen[seen["topic"] < len(run.topics)]
+    joined = join.sightings(plan, seen, run.topics)
     join.results(plan, joined, run.topics)
     kinds.whole(plan.envelopes, joined, run.topics, run.results)
     join.input_log(plan, joined, run.topics, read_whole=run.fresh_complete)

@@ -70,12 +70,37 @@ class TopicFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """A topic that a fault deleted: its records are gone, and another one of its name has an index of its own.
+
+    `clean`: the tap had let go of it before the other one was made. `read` and `ends` are how far each partition was
+    read live, and how far it went right before the deletion; empty where nobody said so. It was not there any more at
+    `returned_ns`; -1 where nobody saw it go.
+    """
+
+    injection: str
+    topic: int
+    role: Role
+    call_ns: int
+    returned_ns: int
+    clean: bool
+    read: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    @property
+    def unread(self) -> int:
+        """How many offsets of it were deleted before the tap came to them, as far as is known."""
+        return sum(max(0, end - read) for read, end in zip(self.read, self.ends, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
 class InjectionFacts:
     """One injection. `state`: planned (never tried), injected (never healed), healed, failed, unhealed.
 
     `call_ns` … `returned_ns` is the act of injecting, `clear_low_ns` … `clear_high_ns` brackets the moment from which
     the fault is gone; -1 when it did not come to that. `voids` names obligations of the target that the fault takes
-    away (`results`: those of envelopes under way while it was in force).
+    away (`results`: those of envelopes under way while it was in force; `topic`: those that nobody had seen when they
+    were deleted with their topic, see Deletion).
     """
 
     id: str
@@ -132,7 +157,8 @@ class RunFacts:
     """The facts of a run, merged over its processes.
 
     `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
-    files that are not there; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
+    files that are not there; `topics` that were made again come after those of the start, and `deletions` say which
+    ones ended; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
     None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `results`
     says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its kind), and
     is empty where it owes one of any; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
@@ -158,6 +184,7 @@ class RunFacts:
     parts: tuple[str, ...]
     processes: tuple[str, ...]
     injections: tuple[InjectionFacts, ...] = ()
+    deletions: tuple[Deletion, ...] = ()
     gauges: tuple[str, ...] = ()
     drain: Mapping[int, DrainFacts] | None = None
     fresh_complete: bool = False

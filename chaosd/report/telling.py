@@ -72,7 +72,7 @@ def figures(report: Report) -> tuple[Figure, ...]:
     """The key figures, in the order of the banner."""
     counts, account = totals(report), report.envelopes
     lost, undecided = (sum(counts.get(name, 0) for name in names) for names in (_LOSSES, _OPEN))
-    open_note = f"{undecided:,} undecided{_bounds(report)}" if undecided else "none undecided"
+    open_note = (f"{undecided:,} undecided{_bounds(report)}" if undecided else "none undecided") + _deleted(report)
     duplicates = counts.get("DUP-ID", 0)
     policy = str(report.setting.expect.get("duplicates", "")).replace("_", " ")
     errors = f"{account.expected_dlq:,} to the dead letter topic"
@@ -92,6 +92,16 @@ def _bounds(report: Report) -> str:
         if bounds := verifier.details.get("loss"):
             return f"; lost are at least {bounds['proved']:,} and at most {bounds['possible']:,}"
     return ""
+
+
+def _deleted(report: Report) -> str:
+    """What a fault deleted with its topic, and what it therefore took back of the promises; empty where it did not."""
+    told = [one for verifier in report.verifiers for one in verifier.details.get("deleted", ())]
+    if not told:
+        return ""
+    seen, unread = (sum(int(one[name]) for one in told) for name in ("seen", "unread"))
+    voided = totals(report).get("VOIDED", 0)
+    return f"; deleted with their topic: {seen:,} read, {unread:,} unread; {voided:,} results are owed no more"
 
 
 def _mood(bad: int, doubtful: int) -> str:

@@ -61,6 +61,7 @@ REASONS = {
     "conductor_died": "the process that leads the run died",
     "unsealed": "the journal was not sealed: the run was cut off",
     "altered": "a journal file was changed after the run: what it shows is no evidence",
+    "topic_unfollowed": "chaosd did not follow a topic that was deleted and made again: its records are no evidence",
     "torn": "the end of a journal file is cut off",
     "torn_facts": "the end of a facts file is cut off",
     "missing_file": "a file of the journal is not there",

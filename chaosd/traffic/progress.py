@@ -17,6 +17,9 @@ from aiokafka.errors import KafkaError
 
 from chaosd.journal.columns import PROGRESS, Role
 from chaosd.kernel.clock import SECOND, Clock
+from chaosd.stack.address import Address
+from chaosd.stack.part import NotReady
+from chaosd.stack.parts.kafka import protocol
 from chaosd.traffic.config import Config, Inside
 
 _PERIOD_S = 0.18
@@ -68,6 +71,28 @@ class Progress:
     def healthy_ends(self) -> Mapping[TopicPartition, int]:
         """The ends as last seen, but none while the broker does not answer: a reader must not be blamed for that."""
         return self.ends if self._clock.now_ns() - self._sampled_ns < _HEALTHY_NS else {}
+
+    def let_go(self, topic: str) -> None:
+        """Ask no more for a topic that is not there."""
+        self._all = [at for at in self._all if at.topic != topic]
+        for known in (self.ends, self.log_starts):
+            for at in [at for at in known if at.topic == topic]:
+                del known[at]
+
+    def take_up(self, topic: str, index: int, partitions: int) -> None:
+        """Ask for a topic that has come back; its rows name it by another index than before."""
+        self._index[topic] = index
+        self._all += [TopicPartition(topic, number) for number in range(partitions)]
+
+    async def there(self, topic: str) -> int | None:
+        """How many partitions of a topic have a leader, 0 where there is no such topic; None without an answer."""
+        for broker in self._config.bootstrap.split(","):
+            host, _, port = broker.rpartition(":")
+            with suppress(NotReady, OSError, TimeoutError):
+                told = await protocol.metadata(Address(host, int(port)))
+                partitions = told.partitions.get(topic, {}).values()
+                return sum(one.leader in told.brokers for one in partitions)
+        return None
 
     async def bounds(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Log starts and ends of all partitions now. Raises KafkaError or TimeoutError when there is no answer."""

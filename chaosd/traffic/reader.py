@@ -55,13 +55,15 @@ class Reader:
         self._blind = blind
         self._moved_ns = clock.now_ns()
         self._sure_ns = self._moved_ns  # up to here all that there was had been read
+        self._step_by_step = asyncio.Lock()
         self.positions = dict(positions)
         self.renewed = 0
 
     async def follow(self, take: Take, ends: Callable[[], Mapping[TopicPartition, int]]) -> None:
         """Read until cancelled. `ends` are the ends last seen by somebody else: the stall is judged by them."""
         while True:
-            await self._step(take, ends(), list(self.positions))
+            async with self._step_by_step:
+                await self._step(take, ends(), list(self.positions))
             await asyncio.sleep(_PAUSE_S)
 
     async def read_to(self, take: Take, ends: Mapping[TopicPartition, int]) -> None:
@@ -105,6 +107,22 @@ class Reader:
             self._blind(self._sure_ns, now_ns)
         if found or all(tp in ends and self.positions[tp] >= ends[tp] for tp in wanting):
             self._sure_ns = now_ns
+
+    async def let_go(self, topic: str) -> dict[TopicPartition, int]:
+        """Read no more of a topic, and give where each of its partitions was left. Nothing of it is read afterwards."""
+        async with self._step_by_step:
+            left = {at: position for at, position in self.positions.items() if at.topic == topic}
+            self.positions = {at: position for at, position in self.positions.items() if at not in left}
+            if self._blind is not None and (now_ns := self._clock.now_ns()) - self._sure_ns > _BLIND_NS:
+                self._blind(self._sure_ns, now_ns)
+            await self.close()
+        return left
+
+    async def take_up(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, too, each from its position on."""
+        async with self._step_by_step:
+            self.positions = {**self.positions, **positions}
+            await self.close()
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> bool:
         """Whether there is more to read, by the ends last seen by somebody else."""

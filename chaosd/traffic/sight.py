@@ -94,6 +94,10 @@ class Sight:
         """What this topic is to the run."""
         return self._places[topic][1]
 
+    def name_anew(self, topic: str, index: int) -> None:
+        """From now on records of this topic are those of another one: it was deleted, and made again."""
+        self._places[topic] = (index, self.role_of(topic))
+
     def look(self, record: Record, seen_ns: int, final: int) -> tuple[Row, Role, Inspection] | None:
         """The row of one record; None when it must wait for its plan or for the input record that it names."""
         index, role = self._places[record.topic]

@@ -29,11 +29,13 @@ from chaosd.traffic.config import Config, content_of, segment_of
 from chaosd.traffic.process import run_process
 from chaosd.traffic.progress import FAILURES, Progress
 from chaosd.traffic.reader import Reader
+from chaosd.traffic.returning import Returning
 from chaosd.traffic.sight import Record, Row, Sight
 
 _REPORT_S = 0.2
 _FRESH_READ_S = 50.0
 _BOUNDS_S = 10.0
+_RETURNS_S = 0.02
 _LIVE, _FINAL = 0, 1
 _STRAY = Deviation.UNIDENTIFIED | Deviation.FOREIGN | Deviation.UNPLANNED
 
@@ -59,6 +61,7 @@ class Tap:
         results = sum(one.count for one in contract.results) if contract is not None else 1
         self._ages = Ages(config.seed, config.streams, results)
         self._progress = Progress(config, clock, self._progress_rows.append)
+        self._returning = Returning(config.topics, self._progress, self._sight)
         self._starts: Offsets = {}
         self._counts = dict.fromkeys(Role, 0)
         self._live: Reader | None = None
@@ -77,6 +80,7 @@ class Tap:
                     ),
                     group.create_task(self._progress.run(), name="progress"),
                     group.create_task(self._report(), name="report"),
+                    group.create_task(self._topics_return(), name="topics that return"),
                     group.create_task(
                         beat(self._clock, lambda due, at: self._beats.append((due, at))), name="heartbeat"
                     ),
@@ -116,8 +120,36 @@ class Tap:
                     self._ages.add(segment)
                 case "fresh_read":
                     await self._fresh_read()
+                case "topic_deleted":
+                    await self._topic_deleted(str(command["topic"]), str(command["injection"]))
                 case "stop" | "abort":
                     return
+
+    async def _topic_deleted(self, topic: str, injection: str) -> None:
+        """Let go of a topic that was deleted, before another one of its name is made: whether it was is a fact."""
+        left = await self._live.let_go(topic) if self._live else {}
+        index, clean = await self._returning.await_return(topic, self._clock.now_ns())
+        self._facts.append(
+            "topic_deleted", durable=True, topic=topic, index=index, injection=injection, clean=clean,
+            positions=_by_topic(left).get(topic, []),
+        )  # fmt: skip
+        self._emit({"event": "topic_let_go", "topic": topic})
+
+    async def _topics_return(self) -> None:
+        """Read what was made again in the place of a deleted topic, from its beginning on."""
+        while True:
+            await asyncio.sleep(_RETURNS_S)
+            for back in await self._returning.returned(self._clock):
+                start = {TopicPartition(back.topic, number): 0 for number in range(back.partitions)}
+                self._starts.update(start)
+                self._facts.append(
+                    "topic_returned", durable=True, topic=back.topic, index=back.index, of=back.of, role=back.role,
+                    partitions=back.partitions,
+                )  # fmt: skip
+                if self._live is not None:
+                    await self._live.take_up(start)
+                # What is in it may have come since it was last seen missing.
+                self._beats.append((back.missing_ns, self._clock.now_ns()))
 
     def _take_live(self, records: Sequence[Record]) -> None:
         self._take(_LIVE, records)
@@ -145,7 +177,8 @@ class Tap:
     async def _fresh_read(self) -> None:
         """Read everything again with a fresh consumer, from the run's start to the ends of now, inputs first."""
         ends: Offsets = {}
-        reader = Reader(self._config.bootstrap, "fresh", self._starts, self._clock)
+        there = {at: start for at, start in self._starts.items() if at.topic not in self._returning.awaited}
+        reader = Reader(self._config.bootstrap, "fresh", there, self._clock)
         inputs = set(self._progress.inputs)
         complete = False
         try:
@@ -154,7 +187,7 @@ class Tap:
                 take = partial(self._take, _FINAL)
                 await reader.read_to(take, {tp: end for tp, end in ends.items() if tp in inputs})
                 await reader.read_to(take, ends)
-                complete = True
+                complete = not self._returning.awaited
         except TimeoutError:
             pass  # told below: not complete
         finally:

@@ -130,6 +130,7 @@ def _of_run(run: RunFacts, census: Census) -> list[str]:
     found += [f"missing_file:{name}" for name in run.missing]
     if not run.sealed:
         found.append("unsealed")
+    found += [f"topic_unfollowed:{one.injection}" for one in run.deletions if not one.clean]
     if run.aborted is not None:
         found.append("aborted")
     if not census.acked:

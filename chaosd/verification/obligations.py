@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from chaosd.journal.columns import Outcome
-from chaosd.journal.model import RunFacts
+from chaosd.journal.columns import Outcome, Role
+from chaosd.journal.model import Deletion, RunFacts
 from chaosd.journal.table import Rows
 from chaosd.verification.case import NEVER_NS, Case, committed_ns, overlaps
 
@@ -45,21 +45,35 @@ def voided(case: Case, envelopes: Rows, *, if_lost: bool = False) -> np.ndarray:
     Under way until its result; one that has none until the group committed past it, and the recovery limit longer, for
     what works on may sit in a store. What was lost before that was lost without the fault. `if_lost` asks it of each
     as if its result had not come.
+
+    A deleted topic takes what was in it and had not been seen. Nothing goes into it once it is gone, so what was sent
+    later is owed; and while the tap stood still right before, it saw nothing of what went in. An output topic takes
+    ordinary envelopes' results; in a dead letter topic there may be any's.
     """
-    spans = np.array(
-        [
-            (injection.call_ns, injection.clear_high_ns if injection.clear_high_ns >= 0 else NEVER_NS)
-            for injection in case.run.injections
-            if "results" in injection.voids and injection.call_ns >= 0
-        ],
-        np.int64,
-    ).reshape(-1, 2)
-    if not len(spans):
+    faults = [
+        (injection.call_ns, injection.clear_high_ns if injection.clear_high_ns >= 0 else NEVER_NS)
+        for injection in case.run.injections
+        if "results" in injection.voids and injection.call_ns >= 0
+    ]
+    if not faults and not case.run.deletions:
         return np.zeros(len(envelopes), bool)
     until = committed_ns(case, envelopes) + case.run.limit_ns
     if not if_lost:
         until = np.minimum(until, result_ns(envelopes))
-    return overlaps(sent_ns(envelopes), until, spans)
+    from_ns = sent_ns(envelopes)
+    found = overlaps(from_ns, until, np.array(faults, np.int64).reshape(-1, 2))
+    for deletion in case.run.deletions:
+        taken = overlaps(from_ns, until, np.array([_unseen(case, deletion)], np.int64))
+        found |= taken & ((envelopes["kind"] == 0) | (deletion.role is Role.DLQ))
+    return np.asarray(found)
+
+
+def _unseen(case: Case, deletion: Deletion) -> tuple[int, int]:
+    """From when on what went into a topic may not have been seen before it was deleted, until it was gone."""
+    since = deletion.call_ns - case.run.limit_ns
+    stalls = case.stalls[(case.stalls[:, 0] < deletion.call_ns) & (case.stalls[:, 1] >= since)]
+    gone_ns = deletion.returned_ns if deletion.returned_ns >= 0 else NEVER_NS
+    return min([deletion.call_ns, *stalls[:, 0].tolist()]), gone_ns
 
 
 def in_flight_during_faults(case: Case, envelopes: Rows) -> np.ndarray:

@@ -29,6 +29,7 @@ WORDS = {
     "max_message_bytes": {"limit": "300B"},
     "quota": {"rate": "20KB/s"},
     "rebalance": {"every": "300ms", "members": 2},
+    "topic_deleted": {"topic": "output"},
 }
 
 

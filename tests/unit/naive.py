@@ -200,7 +200,20 @@ class Naive:
     def voided(self, life: Life) -> bool:
         """Under way, until its result or the limit after it was committed past, while such a fault was in force."""
         until = min(life.resolved_at, self.passed_at(life) + self.run.limit_ns)
-        return _touches(life.start, until, self.troubles(voids=True))
+        return _touches(life.start, until, [*self.troubles(voids=True), *self._deletions(life)])
+
+    def _deletions(self, life: Life) -> list[tuple[int, int]]:
+        """When what went into a topic that its result may be in was deleted without having been looked at."""
+        spans = []
+        for one in self.run.deletions:
+            since = one.call_ns
+            for row in self.rows["heartbeats"]:
+                blind = (row["due_ns"], row["beat_ns"] + 10_000_000 + (row["beat_ns"] - row["due_ns"]) // 10)
+                if blind[0] < one.call_ns and blind[1] >= one.call_ns - self.run.limit_ns:
+                    since = min(since, blind[0])
+            if one.role is Role.DLQ or not life.poison:
+                spans.append((since, FOREVER if one.returned_ns < 0 else one.returned_ns))
+        return spans
 
     # --- classes
 
@@ -276,8 +289,9 @@ class Naive:
             return
         results = [r for r in self.records if r.role is not Role.INPUT and r.who in self.lives]
         fresh = {(record.place, record.who) for record in results if record.fresh}
+        deleted = {one.topic for one in self.run.deletions}
         for record in results:
-            if not record.fresh and (record.place, record.who) not in fresh:
+            if not record.fresh and record.place[0] not in deleted and (record.place, record.who) not in fresh:
                 topic, partition, offset = record.place
                 starts = [
                     row["log_start"]

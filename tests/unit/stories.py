@@ -12,7 +12,7 @@ from chaosd.experiment.plan import Segment, expand
 from chaosd.experiment.spec import Expect, Recovery
 from chaosd.journal.columns import ACKS, NO_STREAM, PROGRESS, SENDS, SIGHTINGS, Deviation, Outcome, Role
 from chaosd.journal.history import RunHistory
-from chaosd.journal.model import BEATS, DrainFacts, InjectionFacts, RunFacts, TopicFacts, Unhealthy
+from chaosd.journal.model import BEATS, Deletion, DrainFacts, InjectionFacts, RunFacts, TopicFacts, Unhealthy
 
 SECOND = 1_000_000_000
 T0 = 100 * SECOND
@@ -56,6 +56,7 @@ STORIES = st.fixed_dictionaries(
         "seed": st.integers(0, 1 << 20),
         "fates": st.lists(_fate, min_size=ENVELOPES, max_size=ENVELOPES),
         "faults": st.lists(_fault, max_size=2),
+        "deleted": mostly(None, (6, 9, "output", True), (6, 9, "dlq", True), (7, None, "output", False)),
         "sick": mostly(None, (10, 14)),
         "stall": mostly(None, (20, 26), (8, 9)),
         "unsampled": mostly(None, (15, 22)),
@@ -114,7 +115,8 @@ def _run(story: dict[str, Any]) -> RunFacts:
         expect=Expect(Recovery(), story["loss"], story["duplicates"], story["order"], story["errors"]),
         aborted="Ctrl-C" if what == "aborted" else None, segments=tuple(segments),
         topics=(TopicFacts("in", Role.INPUT, PARTITIONS), TopicFacts("out", Role.OUTPUT, 2, story["compacted"]),
-                TopicFacts("dlq", Role.DLQ, 1)),
+                TopicFacts("dlq", Role.DLQ, 1), TopicFacts("out#2", Role.OUTPUT, 2), TopicFacts("dlq#2", Role.DLQ, 1)),
+        deletions=_deletions(story["deleted"]),
         parts=("redis",), processes=("target",), injections=_injections(story["faults"]),
         drain={n: DrainFacts(n, proved, 99, 0) for n, proved in enumerate(story["proved"])} if story["drain"] else None,
         fresh_complete=story["fresh"], fifo=story["fifo"], max_idle_ns=story["idle_s"] * SECOND,
@@ -139,9 +141,26 @@ def _injections(faults: list[tuple[int, int | None, tuple[str, ...]]]) -> tuple[
     return tuple(found)
 
 
+def _deletions(deleted: tuple[int, int | None, str, bool] | None) -> tuple[Deletion, ...]:
+    if deleted is None:
+        return ()
+    call_s, gone_s, role, clean = deleted
+    gone = -1 if gone_s is None else T0 + gone_s * SECOND
+    topic = 1 if role == "output" else 2
+    return (Deletion("f9", topic, Role[role.upper()], T0 + call_s * SECOND, gone, clean, (3, 3), (4, 4)),)
+
+
+def _again(story: dict[str, Any], topic: int, due: int) -> int:
+    """The topic that a result of `topic` is in: one that was made again, for envelopes of after the deletion."""
+    deleted = story["deleted"]
+    if deleted is None or Role[deleted[2].upper()] != topic or due < T0 + deleted[0] * SECOND:
+        return topic
+    return topic + 2
+
+
 def _rows(story: dict[str, Any], run: RunFacts) -> dict[str, np.ndarray]:
     sends, acks, seen = [], [], []
-    tops, out_tops = [0] * PARTITIONS, [0, 0, 0]
+    tops, out_tops = [0] * PARTITIONS, [0] * 5
     entered: list[list[int]] = [[], []]
     planned = np.concatenate([expand(segment, story["seed"]) for segment in run.segments])
     for row, fate in zip(planned, story["fates"], strict=True):
@@ -162,7 +181,7 @@ def _rows(story: dict[str, Any], run: RunFacts) -> dict[str, np.ndarray]:
         outcome = {"acked": Outcome.ACKED, "rejected": Outcome.REJECTED, "unknown": Outcome.INDETERMINATE}
         if fate["send"] in outcome:
             acks.append((*who, outcome[fate["send"]], 0, *at, due + 2000, 0, 0))
-        seen += _results(fate, who, due, kind, at, out_tops)
+        seen += _results(story, fate, who, due, kind, at, out_tops)
     for number, (flag, topic, place) in enumerate(story["strays"]):
         who = (NO_STREAM, 0) if flag is Deviation.UNIDENTIFIED else (1, 60_000)
         for final in (0, 1):
@@ -177,7 +196,13 @@ def _rows(story: dict[str, Any], run: RunFacts) -> dict[str, np.ndarray]:
 
 
 def _results(
-    fate: dict[str, Any], who: tuple[int, int], due: int, kind: int, at: tuple[int, int], tops: list[int]
+    story: dict[str, Any],
+    fate: dict[str, Any],
+    who: tuple[int, int],
+    due: int,
+    kind: int,
+    at: tuple[int, int],
+    tops: list[int],
 ) -> list[tuple[int, ...]]:
     outputs, letters = fate["outputs"], fate["letters"]
     if kind and fate["like_planned"]:
@@ -186,9 +211,10 @@ def _results(
     for number, topic in enumerate([1] * outputs + [2] * letters):
         one = fate["results"][number]
         partition = 0 if topic == 2 else who[0] % 2 if one["partition"] is None else one["partition"]
-        tops[topic] += 1
+        place = _again(story, topic, due)
+        tops[place] += 1
         # Mostly the next place; else one near by, which may be taken: then a place has two contents, or an order turns.
-        offset = tops[topic] if one["place"] < 30 else 100 - tops[topic]
+        offset = tops[place] if one["place"] < 30 else 100 - tops[place]
         flags, named, origin = one["flags"], who, (-1, -1)
         if topic == 2:
             origin = {"own": at, "none": (-1, -1), "wrong": (at[0], at[1] - 1)}[one["origin"]]
@@ -197,7 +223,7 @@ def _results(
         for turn, final in enumerate(one["reads"]):
             seen_ns = due + round(one["after_s"] * SECOND) + turn
             content = who[1] * 7 + who[0] + 1000 * topic + (final if one["changed"] else 0)
-            made.append((topic, partition, offset, 5, seen_ns, *named, 0, flags, content, *origin, final))
+            made.append((place, partition, offset, 5, seen_ns, *named, 0, flags, content, *origin, final))
     return made
 
 

@@ -39,6 +39,7 @@ GOOD = {
     "max_message_bytes": {"limit": "1KB", "topic": "dlq"},
     "quota": {"rate": "40KB/s", "of": "consumer"},
     "rebalance": {"every": "500ms", "members": 2},
+    "topic_deleted": {"topic": "dlq"},
     "terminate_backends": {"every": "1s"},
     "exhaust_connections": {"leave": 2},
     "lock_table": {"table": "app.orders"},

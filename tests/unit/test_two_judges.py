@@ -83,7 +83,7 @@ def test_both_judges_fail_a_run_for_the_same_classes(story):
     naive = naively(told, story)
     bad = {name for name, who in naive.items() if name not in HARMLESS and not all(who.values())}
     circumstance = story["circumstance"]
-    if circumstance == "altered":
+    if circumstance == "altered" or (story["deleted"] and not story["deleted"][3]):
         bad = set()
     sick = ABSENCE | {"UNEXPECTED-ERROR"} if story["sick"] else set()
     bad -= VOIDED.get(circumstance, set()) | sick

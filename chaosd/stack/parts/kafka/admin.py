@@ -1,5 +1,7 @@
 """What aiokafka's admin client cannot ask of a broker: topic settings one by one, quotas, members that others remove.
 
+Making and deleting topics is in `topics.py`.
+
 Message formats: kafka.apache.org/protocol, in their last non-flexible versions. KIP-339 (IncrementalAlterConfigs),
 KIP-546 (client quotas), KIP-345 (LeaveGroup for others), KIP-219 (a throttled answer comes at once and says so).
 All of it raises NotReady, OSError or TimeoutError while the broker cannot be asked, and Refused when it says no.
@@ -210,7 +212,7 @@ async def try_to_write(address: Address, topic: str, size: int, client: str = pr
 
 
 async def try_to_read(address: Address, topic: str, size: int, client: str = protocol.CLIENT) -> Tried:
-    """Fetch about `size` bytes from the beginning of partition 0 and forget them."""
+    """Fetch about `size` bytes from the beginning of partition 0 and forget them; an error is not looked at."""
     partition = struct.pack(">iqi", 0, 0, size)
     wish = struct.pack(">iiiib", -1, 0, 1, size, 0)
     answer = await call(address, _FETCH, 4, wish + array([text(topic) + array([partition])]), _CALL_S, client)
