@@ -8,26 +8,27 @@ from chaosd.experiment.contract import SPOILED
 from chaosd.experiment.overlays import PoisonParams
 from chaosd.experiment.spec import Experiment, Traffic
 from chaosd.experiment.target import TARGET, Pipeline
+from chaosd.experiment.timeline import Step
 from chaosd.kernel import names
 from chaosd.kernel.errors import UsageError
 
 
 def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
     """The experiment on this pipeline. Raises UsageError for a step that cannot be done to it."""
-    for step in experiment.timeline:
+    timeline = tuple(_placed(step, pipeline) for step in experiment.timeline)
+    for step in timeline:
         if names.kind(step.on) == TARGET and not pipeline.processes:
             raise UsageError(
                 f"{step.fault} cannot be done to {pipeline.name}: it runs already, and not by chaosd",
                 remedy="let the target file say how it is started, or break something else",
             )
-        if names.kind(step.on) == TARGET and step.on not in (TARGET, *(name for name, *_ in pipeline.processes)):
-            raise UsageError(f"{pipeline.name} has no {step.on}", remedy=f"it has {len(pipeline.processes)} processes")
         if isinstance(step.params, PoisonParams):
             _refuse_poison(step.params, pipeline)
     traffic, notes = _traffic(experiment.traffic, pipeline)
     return replace(
         experiment,
         target=pipeline.name,
+        timeline=timeline,
         replicas=len(pipeline.processes),
         pipeline=pipeline,
         traffic=traffic,
@@ -35,6 +36,20 @@ def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
         known=experiment.known if experiment.pipeline is None else None,
         notes=(*experiment.notes, *notes, *(f"not judged: {what}" for what in pipeline.contract.not_judged())),
     )
+
+
+def _placed(step: Step, pipeline: Pipeline) -> Step:
+    """The step on a process of this pipeline: the Nth, where it was written for the Nth replica of another target.
+
+    Raises UsageError when there is none.
+    """
+    processes = [name for name, *_ in pipeline.processes]
+    if names.kind(step.on) != TARGET or not processes or names.members(processes, step.on):
+        return step
+    number = step.on.rpartition("/")[2]
+    if not number.isdecimal() or int(number) >= len(processes):
+        raise UsageError(f"{pipeline.name} has no {step.on}", remedy=f"it has {', '.join(processes)}")
+    return replace(step, on=processes[int(number)])
 
 
 def _refuse_poison(params: PoisonParams, pipeline: Pipeline) -> None:

@@ -69,7 +69,7 @@ def resolve(
         pipeline = _pipeline(source, form)
         replicas = len(pipeline.processes)
     limits = limits.tightened(form.limits) if form else limits
-    timeline = Timeline(source, catalogue, problems, seed, brokers, replicas, limits)
+    timeline = Timeline(source, catalogue, problems, seed, brokers, replicas, pipeline, limits)
     steps = timeline.read()
     if form is not None and targets and pipeline is None and form.target not in targets:
         problems.append(source.unknown("there is no such target", ("target",), form.target, targets))

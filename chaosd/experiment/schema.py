@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from chaosd.experiment.spec import FaultForm
+from chaosd.experiment.target import TARGET
 from chaosd.experiment.written import BROKERS_MAX, ExperimentForm, StepForm
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -56,7 +57,10 @@ def _step(name: str, fault: FaultForm, common: dict[str, Any], params: dict[str,
         "fault": {"const": name, "description": params.get("description", "")},
         "on": {"enum": list(fault.things(BROKERS_MAX)), "description": common["properties"]["on"]["description"]},
     }
-    if "target" not in fault.on:
+    if TARGET in fault.on:
+        service = {"type": "string", "pattern": rf"^{TARGET}\."}
+        own["on"] = {"anyOf": [{"enum": own["on"]["enum"]}, service], "description": own["on"]["description"]}
+    else:
         del own["replica"]
     return {
         "type": "object",

@@ -10,6 +10,7 @@ from chaosd.experiment.limits import DEFAULT, Limits, excesses
 from chaosd.experiment.overlays import problem
 from chaosd.experiment.problems import validate
 from chaosd.experiment.spec import FaultForm, Traffic
+from chaosd.experiment.target import TARGET, Pipeline
 from chaosd.experiment.timeline import Placed, Step, clashes
 from chaosd.experiment.windows import LONGEST_NS, TIMES_MAX, Repeated, Span, occurrences
 from chaosd.experiment.written import StepForm
@@ -20,7 +21,7 @@ from chaosd.kernel.units import format_duration
 # Faults whose undo is a start may come straight after their end: down for no longer than that takes.
 _STARTS = ("restart", "kill")
 _BESIDE = ("at", "for", "repeat", "on", "replica")
-_TARGET = "target"
+_SERVICE = f"{TARGET}."
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Timeline:
     seed: int = 0
     brokers: int = 1
     replicas: int = 1
+    pipeline: Pipeline | None = None
     limits: Limits = DEFAULT
     placed: list[Placed] = field(default_factory=list)
 
@@ -85,28 +87,48 @@ class Timeline:
                 return known[0]
             self._wrong("the key 'on' is missing", where, "on: one of " + ", ".join(known))
             return None
+        if form.on.startswith(_SERVICE) and TARGET in known:
+            return self._service(form, where)
         if form.on not in known:
             error = self.source.unknown(f"{form.fault} cannot be done to this", (*where, "on"), form.on, known)
             self.problems.append(error)
             return None
         if form.replica is None:
             return form.on
-        if form.on != _TARGET:
+        if form.on != TARGET:
             self.problems.append(
-                self.source.error(f"{form.on} has no replicas", (*where, "replica"), expected=f"`on: {_TARGET}`")
+                self.source.error(f"{form.on} has no replicas", (*where, "replica"), expected=f"`on: {TARGET}`")
             )
             return None
-        if form.replica >= self.replicas:
-            problem = f"the target has {self.replicas} replica{'s' * (self.replicas > 1)}"
-            last = self.replicas - 1
-            expected = (
-                f"{f'0 to {last}' if last else '0'}; the key `replicas` of the experiment says how many there are"
-            )
-            self.problems.append(
-                self.source.error(problem, (*where, "replica"), expected=expected, found=str(form.replica))
-            )
+        if self.pipeline is not None:
+            processes = tuple(name for name, *_ in self.pipeline.processes)
+        else:
+            processes = names.numbered(TARGET, range(self.replicas)) if self.replicas > 1 else (TARGET,)
+        return self._one(form, where, "the target", processes)
+
+    def _service(self, form: StepForm, where: Place) -> str | None:
+        """The name of the processes of one service of a target file, or of one of its replicas."""
+        services = [one.name for one in self.pipeline.services] if self.pipeline is not None else []
+        name = form.on.removeprefix(_SERVICE)
+        if self.pipeline is None or name not in services:
+            known = [TARGET, *(f"{_SERVICE}{one}" for one in services)]
+            self.problems.append(self.source.unknown("the target has no such service", (*where, "on"), form.on, known))
             return None
-        return names.numbered(_TARGET, (form.replica,))[0] if self.replicas > 1 else form.on
+        whole = self.pipeline.on(name)
+        if form.replica is None:
+            return whole
+        return self._one(form, where, name, names.members((one for one, *_ in self.pipeline.processes), whole))
+
+    def _one(self, form: StepForm, where: Place, of: str, processes: tuple[str, ...]) -> str | None:
+        """The name of one replica of several processes; None, and a problem, when there are not so many."""
+        number, last = form.replica or 0, len(processes) - 1
+        if number <= last:
+            return processes[number]
+        said = "target file" if self.pipeline is not None else "key `replicas` of the experiment"
+        problem = f"{of} has {last + 1} replica{'s' * (last != 0)}"
+        expected = f"{f'0 to {last}' if last else '0'}; the {said} says how many there are"
+        self.problems.append(self.source.error(problem, (*where, "replica"), expected=expected, found=str(number)))
+        return None
 
     def _lasts(self, form: StepForm, where: Place) -> Span | None:
         if form.for_ is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaosd.experiment.contract import Contract
-from chaosd.kernel import names
 
 TARGET = "target"
 
@@ -80,7 +79,23 @@ class Pipeline:
 
     @property
     def processes(self) -> tuple[tuple[str, Service, int], ...]:
-        """Name, service and number within it of every process; `target` where there is one, else `target/0` and on."""
+        """Name, service and number within it of every process.
+
+        The only one is `target`; else each is `target/SERVICE`, and `target/SERVICE/0` and on where a service has
+        several.
+        """
         each = [(service, number) for service in self.services for number in range(service.replicas)]
-        several = names.numbered(TARGET, range(len(each))) if len(each) > 1 else (TARGET,)
-        return tuple((name, *one) for name, one in zip(several, each, strict=False))
+        if len(each) == 1:
+            return ((TARGET, *each[0]),)
+        return tuple((_name(service, number), service, number) for service, number in each)
+
+    def on(self, service: str) -> str:
+        """The name of all processes of a service. Raises KeyError where there is no such service."""
+        if service not in [one.name for one in self.services]:
+            raise KeyError(service)
+        return TARGET if len(self.services) == 1 else f"{TARGET}/{service}"
+
+
+def _name(service: Service, number: int) -> str:
+    whole = f"{TARGET}/{service.name}"
+    return whole if service.replicas == 1 else f"{whole}/{number}"

@@ -17,7 +17,7 @@ PROCESSES_MAX = 16
 PARTITIONS_MAX = 64
 # What the environment and the command of a service may hold; a name that ends in a dot stands for all that begin so.
 PLACES = (
-    "kafka", "kafka.host", "kafka.port",
+    "kafka", "kafka.host", "kafka.port", "kafka.jars",
     "redis", "redis.host", "redis.port", "redis.url",
     "postgres.dsn", "postgres.host", "postgres.port", "postgres.user", "postgres.password", "postgres.database",
     "python", "folder", "service", "replica", "env.",
@@ -44,6 +44,7 @@ Record = Annotated[str, _of(tuple(RECORD))]
 Key = Annotated[str, _of(KEY)]
 Told = Annotated[str, _of(PLACES)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", examples=["orders"])]
+ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Partitions = Annotated[int, Field(ge=1, le=PARTITIONS_MAX, strict=True)]
 
 
@@ -164,7 +165,7 @@ class TargetForm(Form):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", description="What it is called in reports.")
     command: tuple[Told, ...] | None = Field(default=None, description="Short for one service without further keys.")
     env: dict[str, Told] = Field(default_factory=dict, description="The environment of every service.")
-    services: dict[str, ServiceForm] = Field(default_factory=dict, description="Name → how it is started.")
+    services: dict[ServiceName, ServiceForm] = Field(default_factory=dict, description="Name → how it is started.")
     external: bool = Field(default=False, description="It runs already: chaosd starts nothing.")
     topics: TopicsForm
     envelope: EnvelopeForm = Field(default_factory=EnvelopeForm)

@@ -25,9 +25,9 @@ class Step:
     """One line of the timeline. `at_ns` counts from the end of the baseline; the fault is in force for `for_ns`.
 
     `id` is unique in its experiment, `on` is a part of the stack or `target` (of several, all of them or one:
-    `kafka/2`, `target/0`), `params` is what the fault's own model made of the rest of the line, `needs` the capability
-    that the stack must have, `claims` what the fault needs for itself, `keeps_out` whether nobody can log in while it
-    is in force, `drawn` the keys of its line that the seed decided.
+    `kafka/2`, `target/0`, `target/billing`), `params` is what the fault's own model made of the rest of the line,
+    `needs` the capability that the stack must have, `claims` what the fault needs for itself, `keeps_out` whether
+    nobody can log in while it is in force, `drawn` the keys of its line that the seed decided.
     """
 
     id: str

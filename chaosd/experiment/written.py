@@ -145,8 +145,8 @@ class StepForm(BaseModel):
     fault: str = Field(description="What is done.")
     on: str = Field(
         default="",
-        description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), or `target`. An overlay of the "
-        "traffic needs none.",
+        description="To whom: a part of the stack (`kafka/1`: one broker of a cluster), `target`, or "
+        "`target.NAME`: one service of several. An overlay of the traffic needs none.",
     )
     replica: int | None = Field(
         default=None, ge=0, strict=True, description="Which replica of the target, from 0; all of them by default."

@@ -1,4 +1,7 @@
-"""Names of things of which there may be several: `kafka` is all brokers of a cluster, `kafka/2` one of them."""
+"""Names of things of which there may be several: `kafka` is all brokers of a cluster, `kafka/2` one of them.
+
+A name may have more than two steps: `target/billing` is all replicas of that service, `target/billing/0` one of them.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ def numbered(name: str, numbers: Iterable[int]) -> tuple[str, ...]:
 
 
 def members(names: Iterable[str], on: str) -> tuple[str, ...]:
-    """Those of `names` that `on` stands for: itself, or all of its kind where it names a kind. Empty for none."""
-    known = tuple(names)
-    return (on,) if on in known else tuple(name for name in known if kind(name) == on)
+    """Those of `names` that `on` stands for: itself, or all that are part of it. Empty for none."""
+    return tuple(name for name in names if _within(name, on))
 
 
 def touch(one: str, other: str) -> bool:
-    """Whether two names have a thing in common: equal ones, or a kind and one of its things."""
-    return one == other or kind(one) == other or kind(other) == one
+    """Whether two names have a thing in common: equal ones, or one that is part of the other."""
+    return _within(one, other) or _within(other, one)
+
+
+def _within(name: str, whole: str) -> bool:
+    return name == whole or name.startswith(f"{whole}{_BETWEEN}")
 
 
 def plain(name: str) -> str:

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from chaosd.kernel.errors import StackError
-from chaosd.process.places import install_marker
+from chaosd.process.places import cache_dir, install_marker
 from chaosd.process.spawn import Recipe, run
 from chaosd.stack import binaries
-from chaosd.stack.versions import KAFKA_JARS, TOXIPROXY, TOXIPROXY_SOURCE
+from chaosd.stack.versions import KAFKA, KAFKA_JARS, TOXIPROXY, TOXIPROXY_SOURCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CLASS_PATH = "classpath.args"
+LIBRARY = "lib"
 HASHES = "SHA256SUMS"
 
 _GO_S = 600.0
+
+
+def jars() -> Path:
+    """Where Kafka's jars are once they were fetched, in its folder LIBRARY: the broker's, and so the clients'."""
+    return cache_dir() / f"kafka-{KAFKA}"
 
 
 def kafka_jars(folder: Path) -> None:
@@ -46,7 +52,7 @@ def kafka_jars(folder: Path) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         # requests' errors are OSErrors. jgo raises plain RuntimeErrors for artifacts that it cannot find.
         raise StackError(f"Kafka's jars cannot be fetched: {_short(error)}", remedy="chaosd stack install") from error
-    library = folder / "lib"
+    library = folder / LIBRARY
     library.mkdir()
     for jar in (work / "environments").rglob("*.jar"):
         shutil.copy2(jar, library / jar.name)
@@ -57,15 +63,15 @@ def kafka_jars(folder: Path) -> None:
 
 
 def _describe(folder: Path, library: Path) -> None:
-    jars = sorted(library.iterdir())
-    sums = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  lib/{jar.name}\n" for jar in jars]
+    fetched = sorted(library.iterdir())
+    sums = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {LIBRARY}/{jar.name}\n" for jar in fetched]
     (folder / HASHES).write_text("".join(sums), encoding="utf-8")
 
 
-def class_path(jars: Path) -> Path:
+def class_path(folder: Path) -> Path:
     """Java's argument file with the class path, explicit and sorted: an AOT cache serves only the string it knows."""
-    file = jars / CLASS_PATH
-    names = ":".join(str(jar) for jar in sorted((jars / "lib").glob("*.jar")))
+    file = folder / CLASS_PATH
+    names = ":".join(str(jar) for jar in sorted((folder / LIBRARY).glob("*.jar")))
     text = '-cp "' + names.replace("\\", "\\\\").replace('"', '\\"') + '"\n'
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.write_text(text, encoding="utf-8")

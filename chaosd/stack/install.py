@@ -77,7 +77,7 @@ def installed() -> Installed | None:
 def _places(postgres: Binary, java: Binary) -> _Places:
     home = cache_dir()
     return _Places(
-        jars=home / f"kafka-{KAFKA}",
+        jars=fetch.jars(),
         toxiproxy=home / f"toxiproxy-{TOXIPROXY}",
         trained=home / f"kafka-{KAFKA}-trained-java-{java.version}",
         postgres=home / f"postgres-{postgres.version}",

@@ -14,11 +14,13 @@ from chaosd.experiment.templates import fill, places
 from chaosd.kernel import names
 from chaosd.kernel.errors import UsageError
 from chaosd.process import spawn
+from chaosd.stack import fetch
 from chaosd.stack.handle import Addresses
 
 # What any program needs of its starter's environment; everything else would make runs differ.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 _ENV = "env."
+_JARS = "kafka.jars"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def _addresses(proxied: Addresses) -> dict[str, str]:
         "kafka": proxied.bootstrap,
         "kafka.host": proxied.kafka.host,
         "kafka.port": str(proxied.kafka.port),
+        _JARS: str(fetch.jars() / fetch.LIBRARY),
         "redis": str(proxied.redis),
         "redis.host": proxied.redis.host,
         "redis.port": str(proxied.redis.port),
@@ -87,7 +90,12 @@ def _addresses(proxied: Addresses) -> dict[str, str]:
 
 
 def _filled(text: str, known: Mapping[str, str]) -> str:
-    """`${env.NAME}` is a variable of chaosd's own environment, empty where it has none."""
+    """`${env.NAME}` is a variable of chaosd's own environment, empty where it has none.
+
+    Raises UsageError where a place stands for what is not installed.
+    """
+    if _JARS in places(text) and not Path(known[_JARS]).is_dir():
+        raise UsageError(f"there are no client jars in {known[_JARS]}", remedy="chaosd stack install")
     own = {name: os.environ.get(name.removeprefix(_ENV), "") for name in places(text) if name.startswith(_ENV)}
     return fill(text, {**known, **own})
 

@@ -28,7 +28,8 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One process of the target: `target` where there is one, else `target/0` and so on.
+    """One process of the target: `target` where there is one, else `target/0` and so on; of a target file's
+    services `target/billing`, `target/billing/0` and so on.
 
     Of a target file's: `ready` as target/ready.py reads it (None: one of chaosd's own), `restart_ns` after its end, and
     `log_from`, where in its log the words of its present process begin.

@@ -310,10 +310,19 @@ async def test_a_pipeline_that_commits_first_is_caught_losing_what_it_had_in_wor
         assert story.index("sent") < story.index("seen committed past")
 
 
-async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place):
-    """The plain loop of the examples: other topics, other JSON, dead letters of Kafka Connect."""
-    file = Path(__file__).parents[2] / "examples" / "plain" / "chaosd.yaml"
-    ran = await place.run(target=str(file), rate_hz=FULL_RATE_HZ)
+def with_node(folder: Path) -> None:
+    missing = "no node" if shutil.which("node") is None else "" if (folder / "node_modules").is_dir() else "no modules"
+    if missing:
+        pytest.skip(f"{missing}: the example needs Node.js, and `npm ci` in {folder}")
+
+
+@pytest.mark.parametrize("example", ["plain", "node"])
+async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, example):
+    """Loops of the examples: other topics, other JSON, dead letters of Kafka Connect or of their own kind."""
+    folder = Path(__file__).parents[2] / "examples" / example
+    if example == "node":
+        with_node(folder)
+    ran = await place.run(target=str(folder / "chaosd.yaml"), rate_hz=FULL_RATE_HZ)
     if ran.undecided:
         pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
     assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]

@@ -36,6 +36,16 @@ def test_a_kind_and_one_of_its_things_have_that_one_in_common(one, other, in_com
     assert touch(one, other) is in_common
 
 
+def test_a_name_may_have_several_steps():
+    several = ("target/a/0", "target/a/1", "target/ab")
+    assert members(several, "target") == several
+    assert members(several, "target/a") == several[:2]
+    assert members(several, "target/a/1") == ("target/a/1",)
+    assert touch("target/a", "target/a/1")
+    assert touch("target/a/1", "target")
+    assert not touch("target/a", "target/ab")
+
+
 def test_names_are_counted_and_written_as_words():
     assert numbered("target", range(2)) == ("target/0", "target/1")
     assert plain("target/0") == "target-0"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from chaosd.experiment import document, fitting, parse, target_file
 from chaosd.experiment.target import Pipeline, Ready
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import SourceError, UsageError
+from chaosd.stack import fetch
 from chaosd.stack.handle import Address, Addresses, Postgres
 from chaosd.target.pipeline import processes
 
@@ -72,9 +76,9 @@ def test_services_give_one_process_for_each_replica(tmp_path):
     )
     made = read(tmp_path, text)
     assert [(name, one.name, number) for name, one, number in made.processes] == [
-        ("target/0", "a", 0),
-        ("target/1", "a", 1),
-        ("target/2", "b", 0),
+        ("target/a/0", "a", 0),
+        ("target/a/1", "a", 1),
+        ("target/b", "b", 0),
     ]
     assert made.services[0].restart_ns == SECOND
     assert made.services[1].ready == Ready(tcp="x:1")
@@ -147,6 +151,56 @@ def test_a_burst_of_poison_without_a_dead_letter_topic_is_refused(tmp_path):
         experiment(tmp_path, "{at: 0s, for: 1s, fault: poison, share: 5%, kind: not_json}")
 
 
+SERVICES = "services: {a: {command: [a], replicas: 2}, b: {command: [b]}}"
+
+
+@pytest.mark.parametrize(
+    ("on", "name"),
+    [
+        ("target", "target"),
+        ("target.a", "target/a"),
+        ("target.a, replica: 1", "target/a/1"),
+        ("target.b", "target/b"),
+        ("target, replica: 1", "target/a/1"),
+        ("target, replica: 2", "target/b"),
+    ],
+)
+def test_a_fault_is_on_all_processes_on_those_of_a_service_or_on_one(tmp_path, on, name):
+    read(tmp_path, with_input(INPUT).replace('command: ["${python}", worker.py]', SERVICES))
+    [step] = experiment(tmp_path, f"{{at: 0s, for: 1s, fault: kill, on: {on}}}").timeline
+    assert step.on == name
+
+
+@pytest.mark.parametrize(
+    ("on", "told"),
+    [
+        ("target.bb", "the target has no such service"),
+        ("target.bb", "did you mean 'target.b'"),
+        ("target.a, replica: 2", "a has 2 replicas; found 2; expected 0 to 1"),
+        ("target, replica: 3", "the target file says how many there are"),
+    ],
+)
+def test_a_service_or_replica_that_is_not_there_is_told(tmp_path, on, told):
+    read(tmp_path, with_input(INPUT).replace('command: ["${python}", worker.py]', SERVICES))
+    with pytest.raises(SourceError) as caught:
+        experiment(tmp_path, f"{{at: 0s, for: 1s, fault: kill, on: {on}}}")
+    assert told in caught.value.message
+
+
+def test_the_only_service_of_a_target_is_the_target(tmp_path):
+    read(tmp_path, with_input(INPUT))
+    assert experiment(tmp_path, "{at: 0s, for: 1s, fault: kill, on: target.bills}").timeline[0].on == "target"
+
+
+def test_a_step_on_the_nth_replica_of_another_target_is_on_the_nth_process(tmp_path):
+    pipeline = read(tmp_path, with_input(INPUT).replace('command: ["${python}", worker.py]', SERVICES))
+    step = experiment(tmp_path, "{at: 0s, for: 1s, fault: kill, on: target}").timeline[0]
+    other = replace(parse.load("redis-latency", catalogue().forms), timeline=(replace(step, on="target/2"),))
+    assert fitting.fit(other, pipeline).timeline[0].on == "target/b"
+    with pytest.raises(UsageError, match="has no target/3"):
+        fitting.fit(replace(other, timeline=(replace(step, on="target/3"),)), pipeline)
+
+
 def test_a_target_that_runs_already_cannot_be_killed(tmp_path):
     read(tmp_path, with_input(INPUT).replace('command: ["${python}", worker.py]', "external: true"))
     with pytest.raises(UsageError, match="it runs already"):
@@ -173,6 +227,19 @@ def test_processes_are_told_the_proxied_addresses(tmp_path, monkeypatch):
     assert made.ready == {"group": "bills"}
 
 
+def test_the_jars_of_kafkas_clients_are_where_the_stack_has_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSD_CACHE", str(tmp_path / "cache"))
+    text = with_input(INPUT).replace('"${python}", worker.py', '"${python}", "${kafka.jars}/*"')
+    host = "127.0.0.1"
+    proxied = Addresses(Address(host, 1), Address(host, 2), Postgres(host, 3, "u", "p", "d"))
+    with pytest.raises(UsageError, match="there are no client jars"):
+        processes(read(tmp_path, text), proxied, tmp_path)
+    library = fetch.jars() / fetch.LIBRARY
+    library.mkdir(parents=True)
+    [made] = processes(read(tmp_path, text), proxied, tmp_path)
+    assert made.recipe.argv[1] == f"{tmp_path}/cache/{library.parent.name}/lib/*"
+
+
 def test_a_program_that_is_not_there_is_told(tmp_path):
     text = with_input(INPUT).replace('"${python}"', "not-there-at-all")
     host = "127.0.0.1"
@@ -185,6 +252,25 @@ def test_the_schema_knows_the_same_keys(tmp_path):
     made = target_file.schema()
     assert set(made["properties"]) == {"chaosd", "target"}
     assert "dialect" in made["$defs"]["DlqForm"]["properties"]
+
+
+def test_the_java_example_compiles_against_the_stacks_own_jars(tmp_path):
+    library = fetch.jars() / fetch.LIBRARY
+    if shutil.which("javac") is None or not library.is_dir():
+        pytest.skip("no javac, or no jars: the example needs a JDK and `chaosd stack install`")
+    argv = [
+        "javac",
+        "-Xlint:all",
+        "-proc:none",
+        "-d",
+        str(tmp_path),
+        "-cp",
+        f"{library}/*",
+        "examples/java/Billing.java",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("Billing*.class"))
 
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*/chaosd.yaml")), ids=str)
