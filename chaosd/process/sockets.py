@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this machine. Source: /proc/net/tcp, proc_net_tcp in the kernel's documentation."""
+"""Who listens on a TCP port of this machine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ import contextlib
 import os
 from pathlib import Path
 
-from chaosd.process import spawn
-
-_LISTEN = "0A"
+from chaosd.process import spawn, tcp
 
 
-def listening(port: int) -> set[str]:
+def listening(port: int) -> set[int]:
     """The socket inodes that listen on a TCP port, IPv4 and IPv6 (Java listens on v6-mapped addresses)."""
-    wanted = f":{port:04X}"
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError), open(table, encoding="ascii") as lines:
-            for line in lines:
-                words = line.split()
-                if words[3] == _LISTEN and words[1].endswith(wanted):
-                    inodes.add(words[9])
-    return inodes
+    return {one.inode for one in tcp.sockets(tcp.State.LISTEN) if one.local_port == port}
 
 
-def holds(process: spawn.Handle, inodes: set[str]) -> bool:
+def holds(process: spawn.Handle, inodes: set[int]) -> bool:
     """Whether one of the process's open files is one of these sockets."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
     folder = f"/proc/{process.pid}/fd"

@@ -1,6 +1,6 @@
-"""What the testbed's processes use, and where the target is connected: samples from /proc, a few milliseconds each.
+"""What the testbed's processes use, and where the target is connected: samples of a few milliseconds each.
 
-Sources: proc_pid_stat(5), proc_pid_fd(5), and proc_net_tcp in the kernel's documentation.
+Sources: proc_pid_stat(5), proc_pid_fd(5).
 """
 
 # ruff: noqa: PTH115, PTH123, PTH208 -- /proc is read by the hundred, twice a second
@@ -18,13 +18,13 @@ import numpy as np
 from chaosd.journal.columns import EXPOSURE, RESOURCES, State
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND, Clock
+from chaosd.process import tcp
 from chaosd.process.spawn import Handle
 from chaosd.testbed.testbed import PARTS, TARGET, Testbed
 
 _TICK_NS = SECOND // os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CONNECTED = ("01", "02")  # ESTABLISHED, SYN_SENT: connected or trying
-_TABLES = ("tcp", "tcp6")
+_CONNECTED = (tcp.State.ESTABLISHED, tcp.State.SYN_SENT)  # or trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def sample_exposure(
     By the name of the part: `proxied` are the ports of its proxies, `direct` all ports of its own.
     """
     inodes = {inode for pid in pids for inode in _sockets(pid)}
-    ports = Counter(_remote_ports(inodes))
+    ports = Counter(one.remote_port for one in tcp.sockets(*_CONNECTED) if one.inode in inodes)
     rows = [
         (t_ns, index, sum(ports[p] for p in proxied.get(part, ())), sum(ports[p] for p in direct.get(part, ())))
         for index, part in enumerate(parts)
@@ -121,7 +121,7 @@ def sample_exposure(
     return np.array(rows, EXPOSURE.dtype)
 
 
-def _sockets(pid: int) -> set[str]:
+def _sockets(pid: int) -> set[int]:
     found = set()
     folder = f"/proc/{pid}/fd"
     with suppress(OSError):
@@ -129,19 +129,8 @@ def _sockets(pid: int) -> set[str]:
             with suppress(OSError):
                 to = os.readlink(f"{folder}/{fd}")
                 if to.startswith("socket:["):
-                    found.add(to[8:-1])
+                    found.add(int(to[8:-1]))
     return found
-
-
-def _remote_ports(inodes: set[str]) -> list[int]:
-    ports = []
-    for table in _TABLES:
-        with suppress(OSError), open(f"/proc/net/{table}", encoding="ascii") as lines:
-            for line in lines:
-                words = line.split()
-                if words[3] in _CONNECTED and words[9] in inodes:
-                    ports.append(int(words[2].rpartition(":")[2], 16))
-    return ports
 
 
 class Usage:
