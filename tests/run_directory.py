@@ -14,7 +14,8 @@ import numpy as np
 from chaosd.experiment.plan import Segment, expand
 from chaosd.experiment.spec import Expect, Recovery
 from chaosd.journal import columns as c
-from chaosd.journal.write import Columns, Facts, seal
+from chaosd.journal.stream import Columns
+from chaosd.journal.write import Facts, seal
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.proof import Proof, Relation, Source
 

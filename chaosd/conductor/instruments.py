@@ -15,7 +15,7 @@ import numpy as np
 from chaosd.conductor.context import Context
 from chaosd.conductor.guards import Stop
 from chaosd.journal.columns import CANARIES, EXPOSURE, GAUGES, RESOURCES
-from chaosd.journal.write import Columns
+from chaosd.journal.stream import Columns
 from chaosd.kernel import names
 from chaosd.kernel.errors import StackError
 from chaosd.kernel.proof import Proof

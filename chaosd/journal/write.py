@@ -1,4 +1,4 @@
-"""The only writer of run data: facts in a hash chain, columns in Arrow streams, and the seal over both.
+"""Run data on its way to disk: facts in a hash chain, and the seal over everything. Columns are in `stream.py`.
 
 Durable means: `fdatasync` has returned before the call does. A folder entry is made durable once, when its file is
 made. Everything a process flushed survives its SIGKILL; everything durable survives the power cut.
@@ -11,16 +11,13 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from chaosd.journal.arrow import Encoder
-from chaosd.journal.columns import Schema
 from chaosd.kernel.clock import Clock
 from chaosd.kernel.errors import JournalError
 
@@ -41,11 +38,9 @@ def _failed(path: Path, error: OSError) -> JournalError:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray | set | frozenset):
-        return list(value)
-    return str(value)
+    if tolist := getattr(value, "tolist", None):  # numpy's, which a process that writes only facts need not load
+        return tolist()
+    return list(value) if isinstance(value, set | frozenset) else str(value)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
@@ -74,7 +69,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-class _File:
+class File:
     """An append-only file with one writer. What cannot be written whole is taken back, so that it stays readable."""
 
     def __init__(self, path: Path, flags: int = 0) -> None:
@@ -95,6 +90,7 @@ class _File:
             raise _failed(path, error) from error
 
     def append(self, data: bytes) -> None:
+        """Add bytes at the end. Raises JournalError, and then none of them is there."""
         if self.closed:
             raise ValueError(f"{self.path} is closed")
         left = memoryview(data)
@@ -110,20 +106,24 @@ class _File:
         self.length = position
 
     def sync(self) -> None:
+        """Make what was added durable."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
             raise _failed(self.path, error) from error
 
     def cut(self, length: int) -> None:
+        """Take back what is beyond a length."""
         os.ftruncate(self._fd, length)
         self.length = length
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed."""
         return self._fd < 0
 
     def close(self) -> None:
+        """Close it; a second time does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -132,11 +132,6 @@ class _File:
 def facts_path(run_dir: Path, process: str) -> Path:
     """The facts file of one process."""
     return run_dir / f"facts-{process}.jsonl"
-
-
-def columns_path(run_dir: Path, process: str, schema: Schema) -> Path:
-    """The file of one kind of rows of one process."""
-    return run_dir / f"{schema.name}-{process}.arrows"
 
 
 class Facts:
@@ -148,7 +143,7 @@ class Facts:
     def __init__(self, run_dir: Path, process: str, clock: Clock) -> None:
         self.process = process
         self._clock = clock
-        self._file = _File(facts_path(run_dir, process))
+        self._file = File(facts_path(run_dir, process))
         self._n = 0
         self.head = ""
         if self._file.length:
@@ -198,65 +193,11 @@ class Facts:
         self._file.close()
 
 
-class Columns:
-    """Rows of one kind, of one process. Rows wait in memory until `flush`, which writes them as one batch."""
-
-    def __init__(self, run_dir: Path, process: str, schema: Schema) -> None:
-        self._dtype = schema.dtype
-        self._file = _File(columns_path(run_dir, process, schema), os.O_EXCL)
-        self._encoder = Encoder(schema.dtype)
-        self._arrays: list[np.ndarray] = []
-        self._rows: list[tuple[int, ...]] = []
-
-    def append(self, rows: np.ndarray | tuple[int, ...]) -> None:
-        """Add one row as a tuple in the order of the schema, or an array of rows."""
-        if isinstance(rows, tuple):
-            self._rows.append(rows)
-        else:
-            self._settle()
-            self._arrays.append(np.asarray(rows, self._dtype).reshape(-1).copy())
-
-    def extend(self, rows: Sequence[tuple[int, ...]]) -> None:
-        """Add several rows given as tuples."""
-        self._rows.extend(rows)
-
-    @property
-    def waiting(self) -> int:
-        """Rows that are not written yet."""
-        return len(self._rows) + sum(map(len, self._arrays))
-
-    def _settle(self) -> None:
-        if self._rows:
-            self._arrays.append(np.array(self._rows, self._dtype))
-            self._rows = []
-
-    def flush(self, *, durable: bool = False) -> None:
-        """Write what waits as one batch. Raises JournalError when the disk is full."""
-        self._settle()
-        if self._arrays:
-            batch = self._arrays[0] if len(self._arrays) == 1 else np.concatenate(self._arrays)
-            self._arrays = []
-            if len(batch):
-                self._file.append(self._encoder.encode(batch))
-        if durable:
-            self._file.sync()
-
-    def sync(self) -> None:
-        """Make what was flushed durable. May be called from a thread while others flush."""
-        self._file.sync()
-
-    def close(self) -> None:
-        """Flush, make durable and close; a second time does nothing."""
-        if not self._file.closed:
-            self.flush(durable=True)
-            self._file.close()
-
-
 class Witness:
     """Raw bytes of records that are not plainly right, as JSON lines, so that they can be judged again. Bounded."""
 
     def __init__(self, run_dir: Path, process: str, limit: int = 10_000) -> None:
-        self._file = _File(run_dir / f"witness-{process}.jsonl", os.O_EXCL)
+        self._file = File(run_dir / f"witness-{process}.jsonl", os.O_EXCL)
         self._limit = limit
         self.dropped = 0
         self.kept = 0

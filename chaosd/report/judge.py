@@ -21,7 +21,7 @@ from chaosd.journal import history
 from chaosd.kernel.bundled import bundled
 from chaosd.kernel.clock import MS, Clock, SystemClock
 from chaosd.kernel.errors import ChaosdError, Exit, JournalError
-from chaosd.report import html, model, picture, terminal
+from chaosd.report import html, model, picture
 from chaosd.report.build import build
 from chaosd.verification import loading
 from chaosd.verification.compose import judge
@@ -158,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.as_json:
         _say(judged.event())
     else:
+        from chaosd.report import terminal  # noqa: PLC0415 -- loads what only people need
+
         terminal.show(judged.run_dir)
     return int(judged.exit)
 

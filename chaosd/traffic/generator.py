@@ -21,7 +21,8 @@ from aiokafka.errors import KafkaError
 from chaosd.envelope.partition import partition_of
 from chaosd.experiment.content import Rendered
 from chaosd.journal.columns import ACKS, HEARTBEATS, SENDS, Outcome, Role
-from chaosd.journal.write import Columns, Facts
+from chaosd.journal.stream import Columns
+from chaosd.journal.write import Facts
 from chaosd.kernel.clock import MS, SECOND, Clock
 from chaosd.process.control import Parent
 from chaosd.process.heartbeat import beat

@@ -19,7 +19,8 @@ from aiokafka import TopicPartition
 
 from chaosd.experiment.content import Inspection
 from chaosd.journal.columns import HEARTBEATS, PROGRESS, SIGHTINGS, Deviation, Role
-from chaosd.journal.write import Columns, Facts, Witness
+from chaosd.journal.stream import Columns
+from chaosd.journal.write import Facts, Witness
 from chaosd.kernel.clock import MS, Clock
 from chaosd.process.control import Parent
 from chaosd.process.heartbeat import beat

@@ -16,7 +16,8 @@ from chaosd.journal import history, join
 from chaosd.journal.columns import ACKS, HEARTBEATS, NO_STREAM, PROGRESS, SENDS, SIGHTINGS, Deviation, Outcome, Role
 from chaosd.journal.facts import injections
 from chaosd.journal.model import InjectionFacts, TopicFacts
-from chaosd.journal.write import Columns, Facts, seal
+from chaosd.journal.stream import Columns
+from chaosd.journal.write import Facts, seal
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import UsageError
 

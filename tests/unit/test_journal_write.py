@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from chaosd.journal import write
 from chaosd.journal.columns import ACKS, HEARTBEATS, SCHEMAS, SIGHTINGS
 from chaosd.journal.read import read_columns, read_facts
-from chaosd.journal.write import Columns, Facts, Witness, columns_path, facts_path, redact, seal
+from chaosd.journal.stream import Columns, columns_path
+from chaosd.journal.write import Facts, Witness, facts_path, redact, seal
 from chaosd.kernel.errors import JournalError
 
 
