@@ -18,7 +18,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from chaosd.envelope import wire
-from chaosd.envelope.model import EventType
+from chaosd.envelope.kinds import EventType
 from chaosd.process import spawn
 from chaosd.stack.stack import Stack
 from chaosd.target import launch

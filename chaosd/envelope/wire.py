@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from chaosd.envelope.model import EventType
+from chaosd.envelope.kinds import EventType
 
 
 class WireEnvelope(msgspec.Struct, frozen=True, kw_only=True):

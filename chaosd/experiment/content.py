@@ -18,7 +18,7 @@ from typing import Any
 from chaosd.envelope import identity, wire
 from chaosd.envelope.dialects import chaosd as dialect
 from chaosd.envelope.identity import HEADER_DIGEST, HEADER_ID, Identity
-from chaosd.envelope.model import ErrorType, EventType, SignalType
+from chaosd.envelope.kinds import ErrorType, EventType, SignalType
 from chaosd.envelope.partition import partition_of
 from chaosd.envelope.poison import KINDS, spoil
 from chaosd.experiment.plan import Segment, chance, global_index, kind_of

@@ -14,7 +14,7 @@ from chaosd.envelope import identity
 from chaosd.envelope.dialects import table
 from chaosd.envelope.dialects.letter import DeadLetter
 from chaosd.envelope.identity import HEADER_DIGEST, HEADER_ID, Identity
-from chaosd.envelope.model import ErrorType
+from chaosd.envelope.kinds import ErrorType
 from chaosd.envelope.partition import partition_of
 from chaosd.envelope.poison import KINDS, spoil
 from chaosd.experiment import events, where

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from chaosd.envelope.model import ErrorType
+from chaosd.envelope.kinds import ErrorType
 from chaosd.experiment import where
 from chaosd.experiment.contract import KEY, RECORD
 from chaosd.experiment.quantities import Form

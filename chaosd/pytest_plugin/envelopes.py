@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from chaosd.envelope import poison
-from chaosd.envelope.model import EventEnvelope, EventType
+from chaosd.envelope.kinds import EventType
+from chaosd.envelope.model import EventEnvelope
 from chaosd.kernel.clock import Clock, SystemClock
 
 KINDS = poison.KINDS

@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from chaosd.envelope.identity import digest
-from chaosd.envelope.model import EventEnvelope, EventType
+from chaosd.envelope.kinds import EventType
+from chaosd.envelope.model import EventEnvelope
 from chaosd.kernel.clock import SECOND, Clock
 from chaosd.kernel.errors import StackError
 from chaosd.stack.address import Address

@@ -12,7 +12,8 @@ from aiokafka import ConsumerRecord
 from pipeline_bench import Given, PipelineBench, running, tick
 
 from chaosd.envelope import wire
-from chaosd.envelope.model import ErrorType, EventEnvelope, EventType, SystemErrorData
+from chaosd.envelope.kinds import ErrorType, EventType
+from chaosd.envelope.model import EventEnvelope, SystemErrorData
 from chaosd.envelope.poison import spoil
 
 

@@ -17,7 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import ValidationError
 
 from chaosd.envelope import identity, wire
-from chaosd.envelope.model import EventEnvelope, EventType
+from chaosd.envelope.kinds import EventType
+from chaosd.envelope.model import EventEnvelope
 
 Through = Callable[[bytes], Awaitable[bytes]]
 

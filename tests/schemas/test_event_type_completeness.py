@@ -6,7 +6,7 @@ import pytest
 import source_trees
 from source_trees import naming
 
-from chaosd.envelope.model import EventType
+from chaosd.envelope.kinds import EventType
 from chaosd.preflight.check import run
 
 BARE = {"annotated": None, "mixed": ("dlq.py",), "unannotated": ("dlq.py", "strategy.py", "contract.py", "pipeline.py")}
@@ -57,7 +57,7 @@ def test_a_member_that_is_named_by_another_name_of_the_enum_is_among_what_is_rea
 def test_every_use_of_an_event_type_that_was_removed_is_found(pipeline_copy, variant, member):
     if BARE[variant] is not None:
         pipeline_copy.without_annotations(*BARE[variant])
-    pipeline_copy.replace("envelope/model.py", rf"^    {member} = .*\n", "")
+    pipeline_copy.replace("envelope/kinds.py", rf"^    {member} = .*\n", "")
     uses = pipeline_copy.lines(rf"EventType\.{member}\b")
     assert uses
     assert pipeline_copy.check() == {(path, line, "unknown-enum-member") for path, line in uses}

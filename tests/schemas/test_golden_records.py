@@ -14,7 +14,8 @@ import pytest
 
 from chaosd.envelope import identity, wire
 from chaosd.envelope.dialects import chaosd as dialect
-from chaosd.envelope.model import ErrorType, EventEnvelope, EventType, SystemErrorData
+from chaosd.envelope.kinds import ErrorType, EventType
+from chaosd.envelope.model import EventEnvelope, SystemErrorData
 
 HERE = Path(__file__).parent
 ENVELOPES = (HERE / "golden-envelopes.jsonl").read_bytes().splitlines()

@@ -11,7 +11,8 @@ from pipeline_bench import tick
 
 import chaosd
 from chaosd.envelope import wire
-from chaosd.envelope.model import EventEnvelope, EventType, SignalType
+from chaosd.envelope.kinds import EventType, SignalType
+from chaosd.envelope.model import EventEnvelope
 from chaosd.preflight.check import run
 from chaosd.target.reference import strategy
 from chaosd.target.reference.contract import Tick, TickData, Unprocessable, read_tick

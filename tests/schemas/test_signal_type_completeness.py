@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaosd.envelope.model import SignalType
+from chaosd.envelope.kinds import SignalType
 
 
 def test_signal_type_has_all_signals_of_the_contract():
@@ -13,7 +13,7 @@ def test_signal_type_has_all_signals_of_the_contract():
 
 @pytest.mark.parametrize("member", ["BUY", "SELL", "HOLD"])
 def test_every_use_of_a_signal_that_was_removed_is_found(pipeline_copy, member):
-    pipeline_copy.replace("envelope/model.py", rf"^    {member} = .*\n", "")
+    pipeline_copy.replace("envelope/kinds.py", rf"^    {member} = .*\n", "")
     uses = pipeline_copy.lines(rf"SignalType\.{member}\b")
     assert uses
     assert pipeline_copy.check() == {(path, line, "unknown-enum-member") for path, line in uses}

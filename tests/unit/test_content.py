@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosd.envelope import identity
-from chaosd.envelope.model import EventType
+from chaosd.envelope.kinds import EventType
 from chaosd.envelope.partition import partition_of
 from chaosd.envelope.poison import KINDS
 from chaosd.experiment.content import TYPES, UNKNOWN_TYPE, Content, Deviation, Inspection, Rendered, Role

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from chaosd.envelope import identity, wire
 from chaosd.envelope.dialects import chaosd as dialect
-from chaosd.envelope.model import ErrorType, EventEnvelope, EventType, SystemErrorData
+from chaosd.envelope.kinds import ErrorType, EventType
+from chaosd.envelope.model import EventEnvelope, SystemErrorData
 from chaosd.envelope.partition import partition_of
 from chaosd.envelope.poison import KINDS, MAX_ENVELOPE_BYTES, spoil
 from chaosd.kernel.errors import UsageError

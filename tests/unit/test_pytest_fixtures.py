@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from chaosd.conductor.follow import Ending
 from chaosd.envelope import poison, wire
-from chaosd.envelope.model import EventEnvelope, EventType
+from chaosd.envelope.kinds import EventType
+from chaosd.envelope.model import EventEnvelope
 from chaosd.faults.table import FAULTS
 from chaosd.kernel.errors import Exit, UsageError
 from chaosd.process import patience

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord
 
-from chaosd.envelope.model import ErrorType
+from chaosd.envelope.kinds import ErrorType
 from chaosd.target.reference.app import Build, main
 from chaosd.target.reference.contract import Unprocessable
 from chaosd.target.reference.dlq import DeadLetters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from chaosd.envelope.model import ErrorType
+from chaosd.envelope.kinds import ErrorType
 from chaosd.target.reference.app import Build, main
 from chaosd.target.reference.dlq import DeadLetters
 

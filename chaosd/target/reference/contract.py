@@ -12,7 +12,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from chaosd.envelope import wire
-from chaosd.envelope.model import EventType
+from chaosd.envelope.kinds import EventType
 from chaosd.envelope.poison import MAX_ENVELOPE_BYTES
 
 _VOLUME_MAX = 2**63 - 1  # bigint

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from chaosd.envelope import identity, wire
-from chaosd.envelope.model import ErrorType, EventType
+from chaosd.envelope.kinds import ErrorType, EventType
 from chaosd.target.reference.contract import Unprocessable
 from chaosd.target.reference.outbox import MAX_RECORD_BYTES, Message
 from chaosd.target.reference.strategy import SOURCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from chaosd.envelope import identity, wire
-from chaosd.envelope.model import EventType, SignalType
+from chaosd.envelope.kinds import EventType, SignalType
 from chaosd.target.reference.contract import Tick
 
 SOURCE = "reference"

@@ -50,6 +50,7 @@ _PROPERTIES = {
     # A broker that was killed stays fenced until its old session ends: 11.6 s with the defaults, 2 s with these.
     "broker.session.timeout.ms": "1000",
     "broker.heartbeat.interval.ms": "200",
+    "metadata.max.idle.interval.ms": "10000",
     "num.partitions": "4",
     # By default 5 MB each in one piece, which this heap may lack while clients catch up after a restart. A coordinator
     # that cannot load its groups stays away until the next election, and looks like a broken target.
