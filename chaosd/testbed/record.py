@@ -18,12 +18,16 @@ OWN = "embedded"  # the provider whose servers are processes of chaosd
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the run; `role` is input, output, dlq or internal. `ours`: chaosd made it, and deletes it."""
+    """A topic of the run; `role` is input, output, dlq or internal. `ours`: chaosd made it, and deletes it.
+
+    Of a `compacted` one the broker removes records that have a younger one of their key.
+    """
 
     name: str
     role: str
     partitions: int
     ours: bool = True
+    compacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,8 @@ class Testbed:
         planned = processes(pipeline, self.stack.endpoints.proxied, self.directory)
         wanted = tuple(Topic(one.name, one.role, one.partitions) for one in pipeline.channels)
         there = await topics.existing(self._bootstrap, [one.name for one in wanted])
-        made = tuple(replace(one, ours=one.name not in there) for one in wanted)
+        compacted = await topics.compacted(self._bootstrap, sorted(there))
+        made = tuple(replace(one, ours=one.name not in there, compacted=one.name in compacted) for one in wanted)
         await topics.check_partitions(self._bootstrap, [one for one in made if not one.ours])
         groups = [one.group for one in pipeline.channels if one.group]
         told = {**self.record.extra, PIPELINE: pipeline.digest, GROUPS: groups}

@@ -23,6 +23,7 @@ _NOT_YET = (7, 38, 41)
 _AGAIN_S = 0.2
 _TRIES = 50
 _DEADLINE_S = 20.0
+_POLICY = "cleanup.policy"
 _IN_SYNC = 2  # of three: one may be missing
 
 
@@ -41,7 +42,7 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> None:
-    """Create the topics that are not there, each on `copies` brokers.
+    """Create the topics that are not there, each on `copies` brokers, whose records no compaction takes away.
 
     With more than one, a record counts as written when two have it. A broker that cannot yet is asked again, for ten
     seconds. Raises StackError when the broker refuses a topic, or does not answer.
@@ -49,7 +50,7 @@ async def create(bootstrap: str, topics: Sequence[Topic], copies: int = 1) -> No
     from aiokafka.admin import NewTopic  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
-    configs = {"min.insync.replicas": str(_IN_SYNC)} if copies > 1 else {}
+    configs = {_POLICY: "delete"} | ({"min.insync.replicas": str(_IN_SYNC)} if copies > 1 else {})
     wanted = [NewTopic(topic.name, topic.partitions, copies, topic_configs=configs) for topic in topics]
     try:
         async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
@@ -75,6 +76,31 @@ async def existing(bootstrap: str, names: Sequence[str]) -> set[str]:
     except (KafkaError, OSError) as error:
         why = f"{type(error).__name__} {error}".rstrip()
         raise StackError(f"Kafka on {bootstrap} does not tell its topics: {why}") from error
+
+
+async def compacted(bootstrap: str, names: Sequence[str]) -> set[str]:
+    """Which of the topics the broker compacts, or does not say that it does not (we may not be allowed to ask).
+
+    Raises StackError when it does not answer.
+    """
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, configs={_POLICY: None}) for name in names]
+    try:
+        async with asyncio.timeout(_DEADLINE_S), admin(bootstrap) as client:
+            answers = await client.describe_configs(asked) if asked else []
+    except (KafkaError, OSError) as error:
+        why = f"{type(error).__name__} {error}".rstrip()
+        raise StackError(f"Kafka on {bootstrap} does not tell about topics: {why}") from error
+    # (error code, its words, kind of resource, name, entries), and each entry begins with its name and value.
+    told = [resource for answer in answers for resource in answer.resources]
+    kept = {name for code, _, _, name, entries in told if not code and (_POLICY, "delete") in _values(entries)}
+    return set(names) - kept
+
+
+def _values(entries: Sequence[Sequence[str]]) -> set[tuple[str, str]]:
+    return {(name, value) for name, value, *_ in entries}
 
 
 async def check_partitions(bootstrap: str, topics: Sequence[Topic]) -> None:

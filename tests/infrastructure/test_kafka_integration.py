@@ -12,6 +12,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import InvalidPartitionsError
 
+from chaosd.testbed import topics
+from chaosd.testbed.record import Topic
+
 PARTITIONS = 3
 
 
@@ -55,6 +58,27 @@ async def read(source: AIOKafkaConsumer, count: int, within_s: float = 10.0) -> 
         for batch in (await source.getmany(timeout_ms=100)).values():
             found.extend(batch)
     return found
+
+
+async def test_of_topics_that_are_there_the_compacted_ones_are_known(stack):
+    """What a broker compacts away has not vanished by the pipeline's fault: verifiers/no_loss.py asks for it."""
+    name = f"kafka-{secrets.token_hex(4)}"
+    address = str(stack.endpoints.direct.kafka)
+    kept, cleaned, both = (Topic(f"{name}-{what}", "output", 1) for what in ("kept", "cleaned", "both"))
+    async with topics.admin(address) as admin:
+        policies = {cleaned.name: "compact", both.name: "compact,delete"}
+        await admin.create_topics(
+            [NewTopic(one, 1, 1, topic_configs={"cleanup.policy": policy}) for one, policy in policies.items()]
+        )
+        await topics.create(address, [kept])
+        try:
+            names = [one.name for one in (kept, cleaned, both)]
+            assert await topics.compacted(address, names) == {cleaned.name, both.name}
+            assert await topics.compacted(address, []) == set()
+            # What the broker does not tell of may be compacted.
+            assert await topics.compacted(address, [f"{name}-absent"]) == {f"{name}-absent"}
+        finally:
+            await admin.delete_topics(names)
 
 
 async def test_records_of_a_key_stay_in_one_partition_and_in_order(stack, topic):
