@@ -26,7 +26,7 @@ from chaosd.verification.episodes import episodes
 from chaosd.verification.figures import curve, figures, headroom
 from chaosd.verification.recovering import Recovery, View, judge_episode, views
 from chaosd.verification.verifier import Verifier
-from chaosd.verification.waiting import BASELINE, Waiting, by_kind, in_order, join, observed, times, waiting
+from chaosd.verification.waiting import BASELINE, Waiting, by_kind, join, observed, times, waiting
 
 ANOMALIES = ("SLOW-RECOVERY", "SLOW")
 _FAILED = ("too_slow", "not_recovered", "too_late")
@@ -39,7 +39,6 @@ def fold(case: Case, partition: Partition) -> Waiting:
 
 def conclude(case: Case, known: Waiting) -> Verdict:
     """Judge every episode against the baseline, and the latency outside faults if asked."""
-    known = in_order(known)
     baselines = _baselines(case, known)
     details: dict[str, Any] = {"curve": curve(case.run, known.rows, observed(case, known.rows)[1])}
     if baselines is None:

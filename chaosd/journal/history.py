@@ -33,8 +33,9 @@ _EXPECTED = (
     "sightings-tap.arrows",
     "progress-tap.arrows",
 )
-# Rows of one partition: bounds the memory of a verifier's fold.
-PARTITION_ROWS = 4_000_000
+# Rows of one share: few enough that a fold finds its columns in the processor's caches, and that the certificate, which
+# judges only the shares it plants in once more, leaves most of a large history alone.
+PARTITION_ROWS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class RunHistory:
     def __init__(self, run: RunFacts, columns: Mapping[str, np.ndarray]) -> None:
         self._run = run
         self._columns = columns
-        self._joined: tuple[join.Plan, Table] | None = None
+        self._shares: tuple[Partition, ...] | None = None
 
     @property
     def run(self) -> RunFacts:
@@ -70,22 +71,33 @@ class RunHistory:
 
     def partitions(self) -> Iterator[Partition]:
         """The rows, share by share: consecutive streams with all that was read of them. Strays are in the first."""
-        if self._joined is None:
-            self._joined = _join(self._run, self._columns)
-        plan, joined = self._joined
-        total = max(len(plan.envelopes), len(joined))
-        blocks = min(max(1, -(-total // PARTITION_ROWS)), plan.streams)
-        if blocks == 1:
-            yield Partition(plan.envelopes, joined)
-            return
-        per_block = -(-plan.streams // blocks)
-        block = np.where(joined["row"] >= 0, joined["stream"] // per_block, 0)
-        contested = join.contested(joined)
-        for number in range(blocks):
-            low, high = np.searchsorted(plan.envelopes["stream"], (number * per_block, (number + 1) * per_block))
-            share = joined[block == number]
-            share["row"] = np.where(share["row"] >= 0, share["row"] - low, -1)
-            yield Partition(plan.envelopes[low:high], share, contested if number == 0 else contested[:0])
+        if self._shares is None:
+            self._shares = _cut(*_join(self._run, self._columns))
+        yield from self._shares
+
+
+def _cut(plan: join.Plan, joined: Table) -> tuple[Partition, ...]:
+    """The shares of a history; `joined` is brought into their order and is theirs then."""
+    total = max(len(plan.envelopes), len(joined))
+    per_share = -(-plan.streams // min(max(1, -(-total // PARTITION_ROWS)), plan.streams))
+    if per_share >= plan.streams:
+        return (Partition(plan.envelopes, joined),)
+    contested = Table.of(join.contested(joined).rows())
+    # Small numbers are sorted without comparing them, and stable: each share stays in the order of the coordinates.
+    number = np.where(joined["row"] >= 0, joined["stream"] // per_share, 0).astype(np.uint16)
+    order = np.argsort(number, kind="stable")
+    for name in joined.dtype.names or ():
+        joined[name] = joined[name].take(order)
+    firsts = np.arange(0, plan.streams, per_share)
+    rows = np.append(np.searchsorted(plan.envelopes["stream"], firsts), len(plan.envelopes))
+    records = np.append(np.searchsorted(number[order], np.arange(len(firsts))), len(joined))
+    shares = []
+    for index in range(len(firsts)):
+        share = joined[records[index] : records[index + 1]]
+        share["row"] = np.where(share["row"] >= 0, share["row"] - rows[index], -1)
+        own = contested if index == 0 else contested[:0]
+        shares.append(Partition(plan.envelopes[rows[index] : rows[index + 1]], share, own))
+    return tuple(shares)
 
 
 def load(run_dir: Path) -> RunHistory:

@@ -20,7 +20,7 @@ class Table:
     of its own, and may share memory with it: it is to be read, or copied.
     """
 
-    __slots__ = ("_columns", "_length", "_make", "dtype")
+    __slots__ = ("_columns", "_length", "_make", "_parts", "dtype")
 
     def __init__(self, dtype: np.dtype[Any], length: int, make: Callable[[str], np.ndarray]) -> None:
         """`make` gives a column by its name when it is first asked for."""
@@ -28,6 +28,7 @@ class Table:
         self._length = length
         self._make = make
         self._columns: dict[str, np.ndarray] = {}
+        self._parts: tuple[Table, ...] = ()
 
     @classmethod
     def of(cls, rows: Table | np.ndarray) -> Table:
@@ -73,6 +74,7 @@ class Table:
         if values.shape != (self._length,):
             raise ValueError(f"{values.shape} values for {self._length} rows")
         self._columns[name] = values
+        self._parts = ()  # they know nothing of this column
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001 -- numpy's own
         return np.asarray(self.rows(), dtype)
@@ -86,8 +88,11 @@ class Table:
 
     def join(self, other: Table) -> Table:
         """These rows and the other's."""
-        length = len(self) + len(other)
-        return Table(self.dtype, length, lambda name: np.concatenate((self[name], other[name])))
+        parts = (*(self._parts or (self,)), *(other._parts or (other,)))
+        # All at once: one after the other, what was joined first would be copied again with each of them.
+        joined = Table(self.dtype, len(self) + len(other), lambda name: np.concatenate([part[name] for part in parts]))
+        joined._parts = parts
+        return joined
 
     def rows(self) -> np.ndarray:
         """The structured array."""

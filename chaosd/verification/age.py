@@ -26,15 +26,11 @@ class Age:
     def at(self, times_ns: np.ndarray) -> np.ndarray:
         """A(u) for each time; 0 where nothing waits."""
         which = np.searchsorted(self.until_ns, times_ns, side="right")
-        starts = np.append(self.start_ns, np.iinfo(np.int64).max)[which]
-        return np.where(starts <= times_ns, times_ns - np.minimum(starts, times_ns), 0)
-
-    def oldest_at(self, time_ns: int) -> int:
-        """Which envelope (its `index`) is the oldest one waiting; -1 if none is."""
-        which = int(np.searchsorted(self.until_ns, time_ns, side="right"))
-        if which >= len(self.start_ns) or self.start_ns[which] > time_ns:
-            return -1
-        return int(self.index[which])
+        if not len(self.start_ns):
+            return np.zeros(len(which), np.int64)
+        starts = self.start_ns[np.minimum(which, len(self.start_ns) - 1)]
+        waits = (which < len(self.start_ns)) & (starts <= times_ns)
+        return np.where(waits, times_ns - np.minimum(starts, times_ns), 0)
 
     def above(self, threshold_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """(from, until) of the spans in which A > threshold, ascending and disjoint."""
@@ -56,9 +52,11 @@ class Age:
         edges = np.linspace(from_ns, until_ns, points + 1).astype(np.int64)
         highest = np.maximum(self.at(edges[:-1]), self.at(edges[1:] - 1))
         # Between two edges the age peaks just before a record ends.
-        peaks = self.until_ns[(self.until_ns > from_ns) & (self.until_ns <= until_ns)]
-        slices = np.searchsorted(edges, peaks, side="left") - 1
-        np.maximum.at(highest, np.clip(slices, 0, points - 1), self.at(peaks - 1))
+        bounds = np.searchsorted(self.until_ns, edges, side="right")
+        own = bounds[:-1] < bounds[1:]
+        if own.any():
+            peaks = self.until_ns[: bounds[-1]] - 1 - self.start_ns[: bounds[-1]]
+            highest[own] = np.maximum(highest[own], np.maximum.reduceat(peaks, bounds[:-1][own]))
         return edges[:-1], highest
 
 
@@ -66,16 +64,19 @@ def age(start_ns: np.ndarray, until_ns: np.ndarray) -> Age:
     """The curve of envelopes that wait from `start_ns` to `until_ns` (those with until ≤ start never wait)."""
     order = np.argsort(start_ns, kind="stable")
     starts, ends = start_ns[order], until_ns[order]
-    waits = ends > starts
-    order, starts, ends = order[waits], starts[waits], ends[waits]
+    order, starts, ends = _kept(ends > starts, order, starts, ends)
     if not len(starts):
         none = np.zeros(0, np.int64)
         return Age(none, none, none, none)
     latest = np.maximum.accumulate(ends)
     record = np.concatenate(([True], ends[1:] > latest[:-1]))
-    until = ends[record]
-    since = np.concatenate(([np.iinfo(np.int64).min], until[:-1]))
-    return Age(starts[record], since, until, order[record])
+    order, starts, ends = _kept(record, order, starts, ends)
+    return Age(starts, np.concatenate(([np.iinfo(np.int64).min], ends[:-1])), ends, order)
+
+
+def _kept(mask: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Most often it is all of them, and nothing is to be copied."""
+    return columns if mask.all() else tuple(column[mask] for column in columns)
 
 
 def clean_from(

@@ -46,13 +46,14 @@ def measure(kinds: dict[str, Spans]) -> dict[str, Baseline] | None:
 
     A kind with fewer than 30 results (poison at low rates) takes the latencies of all kinds together.
     """
-    pooled = kinds["output"].join(kinds["dlq"])
-    if len(pooled) < _ENOUGH:
+    if sum(len(spans) for spans in kinds.values()) < _ENOUGH:
         return None
-    return {
-        name: _measure(spans if len(spans) >= _ENOUGH else pooled, pooled=len(spans) < _ENOUGH)
-        for name, spans in kinds.items()
-    }
+    measured = {name: _measure(spans) for name, spans in kinds.items() if len(spans) >= _ENOUGH}
+    if len(measured) < len(kinds):
+        alone = len(measured) == 1 and not all(len(spans) for spans in kinds.values())
+        pooled = next(iter(measured.values())) if alone else _measure(kinds["output"].join(kinds["dlq"]))
+        measured = {name: measured.get(name, replace(pooled, pooled=True)) for name in kinds}
+    return measured
 
 
 def reused(known: dict[str, dict[str, int]], seen: dict[str, Baseline] | None) -> dict[str, Baseline]:
@@ -80,18 +81,17 @@ def _read(known: dict[str, int]) -> Baseline:
     )
 
 
-def _measure(spans: Spans, *, pooled: bool) -> Baseline:
-    spans = spans[np.argsort(spans.due_ns, kind="stable")]
+def _measure(spans: Spans) -> Baseline:
     low, high = spans.low_ns, spans.high_ns
     half = len(low) // 2
+    first = spans.due_ns < np.partition(spans.due_ns, half)[half]
     return Baseline(
         n=len(low),
         p50_low_ns=percentile(low, 50),
         p50_high_ns=percentile(high, 50),
         p999_low_ns=percentile(low, 99.9),
         p999_high_ns=percentile(high, 99.9),
-        pooled=pooled,
-        stable=_agree(percentile(low[:half], 50), percentile(low[half:], 50)),
+        stable=_agree(percentile(low[first], 50), percentile(low[~first], 50)),
     )
 
 

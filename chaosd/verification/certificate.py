@@ -1,7 +1,10 @@
 """The mutation certificate: a run that would PASS must show that its verifiers would have noticed.
 
-One copy of the run's own history gets many disjoint plants (plant.py), each where its class applies by definition. A
+A copy of the run's own history gets many disjoint plants (plant.py), each where its class applies by definition. A
 plant is noticed when the verifier names that very identity among the witnesses of its class.
+
+The copy of a large history is planted in few of its shares. Those are folded again; of the others the verifier's own
+folds are taken, for a fold of the same share is the same. All of them are merged and judged anew.
 """
 
 from __future__ import annotations
@@ -12,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chaosd.journal.model import History, Partition
-from chaosd.kernel.verdict import Verdict
+from chaosd.journal.model import History
 from chaosd.verification.case import Case
-from chaosd.verification.cores import each
+from chaosd.verification.cores import Folds, conclude, crew, fold
 from chaosd.verification.ground import Planting
 from chaosd.verification.hold import hold
 from chaosd.verification.plant import CLASSES, Planter
@@ -35,19 +37,28 @@ class Certificate:
     unnoticed: tuple[str, ...]
 
 
-def certify(case: Case, history: History, verifiers: Sequence[Verifier]) -> Certificate:
-    """Plant, judge the copy, and count what was noticed. The journal's hash is the seed."""
+def certify(
+    case: Case, history: History, verifiers: Sequence[Verifier], known: Sequence[Folds] | None = None
+) -> Certificate:
+    """Plant, judge the copy, and count what was noticed. The journal's hash is the seed.
+
+    `known` is what the verifiers folded of the original: a share in which nothing was planted is not folded again.
+    """
     rng = np.random.default_rng(_seed(case.run.hash))
     case, held = hold(case, rng) or (case, None)
     planter = Planter(case, rng, held)
-    shares = tuple(planter.plant(partition) for partition in history.partitions())
+    shares = tuple(history.partitions())
+    copies = planter.plant(shares)
     plantings = planter.plantings
     open_case = case.unlimited()
+    touched = [number for number, copy in enumerate(copies) if known is None or copy is not shares[number]]
+    with crew(sum(len(copies[number].sightings) for number in touched)) as pool:
+        again = fold(pool, open_case, [copies[number] for number in touched], verifiers)
+        folds = [_replaced(old, touched, new) for old, new in zip(known or again, again, strict=True)]
+        named = pool.map(functools.partial(_witnessed, open_case, plantings), verifiers, folds)
+        seen = {verifier.name: found for verifier, found in zip(verifiers, named, strict=True)}
     by_class: dict[str, tuple[int, int]] = {}
     unnoticed = []
-    rows = sum(len(share.sightings) for share in shares)
-    named = each(lambda verifier: _witnessed(open_case, shares, verifier, plantings), verifiers, rows)
-    seen = {verifier.name: found for verifier, found in zip(verifiers, named, strict=True)}
     for name in CLASSES:
         own = [planting for planting in plantings if planting.anomaly == name]
         looking = [verifier for verifier in verifiers if name in verifier.anomalies]
@@ -65,12 +76,15 @@ def certify(case: Case, history: History, verifiers: Sequence[Verifier]) -> Cert
     )
 
 
-def _witnessed(
-    case: Case, shares: tuple[Partition, ...], verifier: Verifier, plantings: Sequence[Planting]
-) -> set[Planting]:
+def _replaced(folds: Folds, numbers: Sequence[int], new: Folds) -> Folds:
+    by_number = dict(zip(numbers, new, strict=True))
+    return tuple(by_number.get(number, old) for number, old in enumerate(folds))
+
+
+def _witnessed(case: Case, plantings: Sequence[Planting], verifier: Verifier, folds: Folds) -> set[Planting]:
     """Which plants a verifier names in the copy; none if it cannot bear them."""
     try:
-        verdict = _run(case, shares, verifier)
+        verdict = conclude(case, verifier, folds)
     except Exception:  # noqa: BLE001 - a verifier that breaks on anomalies notices none of them
         return set()
     by_name = {(one.anomaly, one.stream, one.seq): one for one in plantings if one.stream >= 0}
@@ -78,11 +92,6 @@ def _witnessed(
     named = {by_name.get((one.anomaly, one.stream, one.seq)) for one in verdict.witnesses}
     named |= {by_place.get((one.anomaly, one.detail.removesuffix(" (allowed)"))) for one in verdict.witnesses}
     return {one for one in named if one is not None}
-
-
-def _run(case: Case, shares: tuple[Partition, ...], verifier: Verifier) -> Verdict:
-    partials = [verifier.fold(case, share) for share in shares]
-    return verifier.conclude(case, functools.reduce(verifier.merge, partials))
 
 
 def _seed(text: str) -> int:

@@ -13,7 +13,7 @@ from chaosd.verification import lifeline, reasons
 from chaosd.verification.case import Case, open_case
 from chaosd.verification.census import Census, count
 from chaosd.verification.certificate import Certificate, certify
-from chaosd.verification.cores import each
+from chaosd.verification.cores import Folds, conclude, crew, fold
 from chaosd.verification.exposure import MISSING, UNKNOWN, FaultVerdict, gather, judge_fault
 from chaosd.verification.health import unhealthy
 from chaosd.verification.obligations import all_drained
@@ -63,13 +63,15 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
     evidence = gather(history)
     case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
     census = count(history)
-    verdicts = tuple(each(lambda verifier: _verdict(case, history, verifier), verifiers, census.rows))
+    with crew(census.rows) as pool:
+        folds = fold(pool, case, tuple(history.partitions()), verifiers)
+        verdicts = tuple(pool.map(functools.partial(_verdict, case), verifiers, folds))
     faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
     found = [*_of_run(case.run, census), *_of_faults(faults), *_of_verifiers(verdicts)]
     grade = _grade(verdicts, tuple(found))
     certificate = None
     if with_certificate and grade is Grade.PASS:
-        certificate = certify(case, history, verifiers)
+        certificate = certify(case, history, verifiers, folds)
         found += [f"certificate_incomplete:{name}" for name in certificate.unnoticed]
     run_reasons = tuple(dict.fromkeys(found))
     verdicts = tuple(reasons.void(verdict, run_reasons) for verdict in verdicts)
@@ -96,16 +98,14 @@ def known_outcome(judgement: Judgement, known: KnownFailure | None) -> bool:
 
 def run_verifier(case: Case, history: History, verifier: Verifier) -> Verdict:
     """Fold, merge and conclude one verifier over a history. Raises whatever the verifier raises."""
-    partials = (verifier.fold(case, partition) for partition in history.partitions())
-    first = next(partials, None)
-    if first is None:
-        return Verdict(verifier.name, Grade.INCONCLUSIVE, ("empty",))
-    return verifier.conclude(case, functools.reduce(verifier.merge, partials, first))
+    shares = tuple(history.partitions())
+    with crew(0) as pool:
+        return conclude(case, verifier, *fold(pool, case, shares, [verifier]))
 
 
-def _verdict(case: Case, history: History, verifier: Verifier) -> Verdict:
+def _verdict(case: Case, verifier: Verifier, folds: Folds) -> Verdict:
     try:
-        return run_verifier(case, history, verifier)
+        return conclude(case, verifier, folds)
     except Exception as error:  # noqa: BLE001 - a verifier may be anybody's file; its crash is a result, not ours
         detail = {"error": f"{type(error).__name__}: {error}"}
         return Verdict(verifier.name, Grade.INCONCLUSIVE, ("verifier_crashed",), details=detail)

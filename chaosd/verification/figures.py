@@ -7,31 +7,32 @@ from typing import Any
 import numpy as np
 
 from chaosd.journal.model import RunFacts
-from chaosd.journal.table import Rows
+from chaosd.journal.table import Rows, Table
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import NEVER_NS, merge_spans
 from chaosd.verification.episodes import Episode
 from chaosd.verification.recovering import Recovery, View
-from chaosd.verification.waiting import BASELINE, BURST, high_age
+from chaosd.verification.waiting import BASELINE, BURST, high_age, high_longer
 
 _POINTS = 600
 
 
-def figures(run: RunFacts, recovery: Recovery, high: View, rows: Rows, threshold_ns: int) -> dict[str, Any]:
+def figures(run: RunFacts, recovery: Recovery, high: View, rows: Table, threshold_ns: int) -> dict[str, Any]:
     """All of one episode, ms and results/s. None where there is nothing to tell."""
     episode = recovery.episode
     until_ns = episode.zero_high_ns + run.limit_ns + run.hold_ns
     blocks = merge_spans(np.stack([high.from_ns, high.until_ns], axis=1))
-    seen = np.sort(rows["until_high_ns"][rows["until_high_ns"] < NEVER_NS])
     during = blocks[(blocks[:, 1] >= episode.call_ns) & (blocks[:, 0] <= until_ns)]
     after = blocks[(blocks[:, 1] > episode.zero_low_ns) & (blocks[:, 0] <= until_ns)]
-    first = seen[seen >= episode.zero_low_ns]
+    age = high_age(high_longer(rows, threshold_ns))
+    came = rows["until_high_ns"]
+    first = int(came[came >= episode.zero_low_ns].min(initial=NEVER_NS))
     return {
-        "first_result_ms": round(float(first[0] - episode.zero_low_ns) / MS, 1) if len(first) else None,
+        "first_result_ms": round(float(first - episode.zero_low_ns) / MS, 1) if first < NEVER_NS else None,
         "detection_ms": round(float(max(0, during[0, 0] - episode.call_ns)) / MS, 1) if len(during) else None,
         "flaps": max(0, len(after) - 1),
-        "excess_ms_s": round(high_age(rows).excess_ns_s(threshold_ns, episode.call_ns, until_ns) / MS, 1),
-        "throughput": _throughput(rows, seen, episode, recovery),
+        "excess_ms_s": round(age.excess_ns_s(threshold_ns, episode.call_ns, until_ns) / MS, 1),
+        "throughput": _throughput(rows, episode, recovery),
     }
 
 
@@ -77,17 +78,17 @@ def curve(run: RunFacts, rows: Rows, until_ns: int) -> dict[str, list[float]]:
     }
 
 
-def _throughput(rows: Rows, seen: np.ndarray, episode: Episode, recovery: Recovery) -> dict[str, float | None]:
+def _throughput(rows: Table, episode: Episode, recovery: Recovery) -> dict[str, float | None]:
     """Results/s: in the baseline, in the worst second from the injection on, while catching up."""
-    base = rows["until_high_ns"][(rows["phase"] == BASELINE) & (rows["until_high_ns"] < NEVER_NS)]
+    came = rows["until_high_ns"]
+    base = came[(rows["phase"] == BASELINE) & (came < NEVER_NS)]
     span_s = float(np.ptp(base)) / SECOND if len(base) > 1 else 0.0
     catch_up_ns = min(recovery.high_ns or 0, 60 * SECOND)
-    until_ns = max(episode.zero_high_ns + catch_up_ns, episode.call_ns + SECOND)
-    edges = np.arange(episode.call_ns, until_ns + 1, SECOND)
-    counts = np.diff(np.searchsorted(seen, edges))
-    came = int(((seen >= episode.zero_low_ns) & (seen <= episode.zero_low_ns + catch_up_ns)).sum())
+    seconds = (max(episode.zero_high_ns + catch_up_ns, episode.call_ns + SECOND) - episode.call_ns) // SECOND
+    second = (came[(came >= episode.call_ns) & (came < episode.call_ns + seconds * SECOND)] - episode.call_ns) // SECOND
+    caught_up = int(((came >= episode.zero_low_ns) & (came <= episode.zero_low_ns + catch_up_ns)).sum())
     return {
         "baseline_hz": round(len(base) / span_s, 1) if span_s else None,
-        "lowest_hz": float(counts.min()) if len(counts) else None,
-        "catch_up_hz": round(came / (catch_up_ns / SECOND), 1) if catch_up_ns else None,
+        "lowest_hz": float(np.bincount(second, minlength=seconds).min()),
+        "catch_up_hz": round(caught_up / (catch_up_ns / SECOND), 1) if catch_up_ns else None,
     }

@@ -6,8 +6,9 @@ what recovery is compared with, the second would take back the proof of the drai
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from chaosd.journal.columns import NO_STREAM, Role
 from chaosd.journal.join import coordinates
 from chaosd.journal.model import ENVELOPES, JOINED, Partition
-from chaosd.journal.table import Table
+from chaosd.journal.table import Rows, Table
 from chaosd.verification.case import Case
 from chaosd.verification.found import place
 from chaosd.verification.obligations import drained, owed, result_ns, voided
@@ -27,10 +28,11 @@ _BEYOND = 1 << 39
 _SIGHTINGS = ("content", "deviation", "offset")
 _COUNTS = ("n_output", "n_dlq", "live_output", "live_dlq", "fresh_output", "fresh_dlq")
 _TIMES = ("first_output_ns", "last_output_ns", "first_dlq_ns")
-_ROWS = (*_COUNTS, *_TIMES, "outcome", "acked_ns", "committed")
+_ROWS = (*_COUNTS, *_TIMES, "outcome", "acked_ns", "in_offset", "committed")
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 # Of an index into a share's sightings, beside that of an envelope.
 _INDEX_BITS = 32
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,61 +45,80 @@ class Planting:
     place: str = ""
 
 
-@dataclass(slots=True)
 class Share:
-    """A share under work. `free` masks the envelopes that may still be used, `dropped` sightings that are gone, `moved`
-    those with another place.
-    `results` are the indices of sightings of results in the order of their rows, which are `result_rows`.
-    """
+    """A share under work: copies of its rows that plants may write. What is costly waits until it is asked for."""
 
-    rows: Table
-    sightings: Table
-    free: np.ndarray
-    dropped: np.ndarray
-    moved: np.ndarray
-    results: np.ndarray
-    result_rows: np.ndarray
-    added: list[np.ndarray] = field(default_factory=list)
+    def __init__(self, case: Case, partition: Partition) -> None:
+        self._case = case
+        self.read = Table.of(partition.sightings)
+        self.rows = Table.of(partition.envelopes).copy(*_ROWS)
+        self.sightings = self.read.copy(*_SIGHTINGS)
+        self.dropped = np.zeros(len(self.read), bool)  # sightings that are gone
+        self.moved = np.zeros(len(self.read), bool)  # and those with another place
+        self.added: list[np.ndarray] = []
+        self.count: Counter[str] = Counter()
+
+    @functools.cached_property
+    def free(self) -> np.ndarray:
+        """Mask of the envelopes that may still be used: at first those with exactly their one result, read live and
+        afresh, for which absence would be loss.
+        """
+        rows = self.rows
+        plain = (rows["kind"] == 0) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0)
+        poison = (rows["kind"] > 0) & (rows["n_dlq"] == 1) & (rows["n_output"] == 0)
+        twice = (plain & (rows["live_output"] > 0) & (rows["fresh_output"] > 0)) | (
+            poison & (rows["live_dlq"] > 0) & (rows["fresh_dlq"] > 0)
+        )
+        proved = drained(self._case, rows) & ~voided(self._case, rows, if_lost=True) & (rows["in_offset"] >= 0)
+        fixed = self._case.phase_mask(rows, "baseline", "fence")
+        return np.asarray(owed(rows) & twice & proved & ~fixed & (rows["acked_ns"] >= 0))
+
+    @functools.cached_property
+    def _results(self) -> tuple[np.ndarray, np.ndarray]:
+        """(indices of sightings of results in the order of their rows, those rows)."""
+        found = np.flatnonzero((self.read["row"] >= 0) & ~self._case.on_topics(self.read, Role.INPUT))
+        # Row and index in one number: plain numbers are sorted several times as fast as an order is found.
+        packed = np.sort(self.read["row"][found] << _INDEX_BITS | found)
+        return packed & ((1 << _INDEX_BITS) - 1), packed >> _INDEX_BITS
+
+    def results(self, chosen: np.ndarray) -> np.ndarray:
+        """Indices of the sightings of results (not inputs) of the chosen envelopes, ascending."""
+        if not len(chosen):
+            return np.zeros(0, np.int64)
+        results, rows = self._results
+        low, high = (np.searchsorted(rows, chosen, side=side) for side in _SIDES)
+        # The spans [low, high) one after the other.
+        counts = high - low
+        at = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        found = np.sort(results[at])
+        return np.asarray(found[~self.dropped[found]])
 
 
 class Ground:
-    """Keeps account of plants over all shares of a history. `share` is the one under work."""
+    """Keeps account of plants over all shares of a history. `share` is the one under work, `most` how many of a class
+    may be planted in one share.
+    """
 
     def __init__(self, case: Case, rng: np.random.Generator) -> None:
         self.case = case
         self.rng = rng
+        self.most = PER_CLASS
         self.plantings: list[Planting] = []
         self.count: Counter[str] = Counter()
-        self._read = Table.zeros(0, JOINED)
-        self.share = Share(Table.zeros(0, ENVELOPES), self._read, *(np.zeros(0, bool),) * 5)
+        self.share = Share(case, Partition(np.zeros(0, ENVELOPES), np.zeros(0, JOINED)))
         self._records = 0
 
     def till(self, partition: Partition) -> None:
         """Take a copy of the next share under work."""
-        self._read = Table.of(partition.sightings)
-        rows, sightings = Table.of(partition.envelopes).copy(*_ROWS), self._read.copy(*_SIGHTINGS)
-        results = np.flatnonzero((self._read["row"] >= 0) & ~self.case.on_topics(self._read, Role.INPUT))
-        # Row and index in one number: plain numbers are sorted several times as fast as an order is found.
-        packed = np.sort(self._read["row"][results] << _INDEX_BITS | results)
-        self.share = Share(
-            rows,
-            sightings,
-            free=self._movable(rows),
-            dropped=np.zeros(len(sightings), bool),
-            moved=np.zeros(len(sightings), bool),
-            results=packed & ((1 << _INDEX_BITS) - 1),
-            result_rows=packed >> _INDEX_BITS,
-        )
+        self.share = Share(self.case, partition)
 
     def harvest(self) -> Partition:
         """The share with its plants, sorted as every share is."""
         share = self.share
         fresh = [share.sightings[share.moved & ~share.dropped].rows(), *share.added]
         made = np.concatenate(fresh)
-        made = made[
-            np.argsort(coordinates(made["topic"], made["partition"], made["offset"]) | made["final"], kind="stable")
-        ]
-        before = np.array([_place(self._read, row) for row in made], np.int64)
+        made = made[np.argsort(_places(made), kind="stable")]
+        before = np.searchsorted(_places(share.read), _places(made), side="right")
         kept = np.flatnonzero(~(share.dropped | share.moved))
         at = np.searchsorted(kept, before, side="left") + np.arange(len(made))
         source = np.zeros(len(kept) + len(made), np.int64)
@@ -114,24 +135,17 @@ class Ground:
 
         return Partition(share.rows, Table(share.sightings.dtype, len(source), column))
 
-    def _movable(self, rows: Table) -> np.ndarray:
-        """Envelopes with exactly their one result, read live and afresh, for which absence would be loss."""
-        plain = (rows["kind"] == 0) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0)
-        poison = (rows["kind"] > 0) & (rows["n_dlq"] == 1) & (rows["n_output"] == 0)
-        twice = (plain & (rows["live_output"] > 0) & (rows["fresh_output"] > 0)) | (
-            poison & (rows["live_dlq"] > 0) & (rows["fresh_dlq"] > 0)
-        )
-        proved = drained(self.case, rows) & ~voided(self.case, rows, if_lost=True) & (rows["in_offset"] >= 0)
-        fixed = self.case.phase_mask(rows, "baseline", "fence")
-        return np.asarray(owed(rows) & twice & proved & ~fixed & (rows["acked_ns"] >= 0))
+    def left(self, name: str) -> int:
+        """How many more of a class may be planted in this share."""
+        return min(PER_CLASS - self.count[name], self.most - self.share.count[name])
 
     def choose(self, sites: np.ndarray, name: str, most: int = PER_CLASS) -> np.ndarray:
-        """Indices of free envelopes to plant on, at most as many as are left of `most`; they are used up."""
-        candidates = np.flatnonzero(sites & self.share.free)
-        wanted = min(most - self.count[name], len(candidates))
-        if wanted <= 0:
-            return candidates[:0]
-        chosen = np.sort(self.rng.choice(candidates, wanted, replace=False))
+        """Indices of free envelopes to plant on, at most as many as are left, and `most`; they are used up."""
+        wanted = min(self.left(name), most)
+        candidates = np.flatnonzero(sites & self.share.free) if wanted > 0 and sites.any() else _NONE
+        if not len(candidates):
+            return _NONE
+        chosen = np.sort(self.rng.choice(candidates, min(wanted, len(candidates)), replace=False))
         self.use(chosen)
         self.note(name, chosen)
         return chosen
@@ -142,28 +156,23 @@ class Ground:
 
     def note(self, name: str, chosen: np.ndarray) -> None:
         """These envelopes are what a verifier must name."""
-        self.count[name] += len(chosen)
-        self.plantings += [
-            Planting(name, int(row["stream"]), int(row["seq"])) for row in self.share.rows[chosen].rows()
-        ]
+        self._counted(name, len(chosen))
+        names = (self.share.rows[column][chosen].tolist() for column in ("stream", "seq"))
+        self.plantings += [Planting(name, stream, seq) for stream, seq in zip(*names, strict=True)]
 
     def note_stray(self, name: str, made: np.ndarray) -> None:
         """This record, which belongs to no envelope, is what a verifier must name."""
-        self.count[name] += 1
+        self._counted(name, 1)
         where = place(self.case, *(int(made[column][0]) for column in ("topic", "partition", "offset")))
         self.plantings.append(Planting(name, -1, -1, where))
 
-    def results(self, chosen: np.ndarray) -> np.ndarray:
-        """Indices of the sightings of results (not inputs) of the chosen envelopes, ascending."""
-        share = self.share
-        low, high = (np.searchsorted(share.result_rows, chosen, side=side) for side in ("left", "right"))
-        spans = [share.results[a:b] for a, b in zip(low, high, strict=True)]
-        found = np.sort(np.concatenate([*spans, share.results[:0]]))
-        return np.asarray(found[~share.dropped[found]])
+    def _counted(self, name: str, number: int) -> None:
+        self.count[name] += number
+        self.share.count[name] += number
 
     def clear(self, chosen: np.ndarray) -> None:
         """Take the results of these envelopes away."""
-        self.share.dropped[self.results(chosen)] = True
+        self.share.dropped[self.share.results(chosen)] = True
         for column in _COUNTS:
             self.share.rows[column][chosen] = 0
         for column in _TIMES:
@@ -179,18 +188,15 @@ class Ground:
         made["seen_ns"], made["content"] = self.case.run.started_ns, self.rng.integers(1, 1 << 62)
         made["stream"], made["row"], made["origin_partition"], made["origin_offset"] = NO_STREAM, owner, -1, -1
         if owner >= 0:
-            row = self.share.rows[owner]
-            made["stream"], made["seq"] = row["stream"], row["seq"]
+            for column in ("stream", "seq"):
+                made[column] = self.share.rows[column][owner]
             made["seen_ns"] = result_ns(self.share.rows[owner : owner + 1])[0]
         self._records += 1
         self.share.added.append(made)
         return made
 
 
-def _place(sightings: Table, row: np.void) -> int:
-    """The index that a record belongs before, in sightings sorted by (topic, partition, offset, final)."""
-    low, high = 0, len(sightings)
-    for name in ("topic", "partition", "offset"):
-        part = sightings[name][low:high]
-        low, high = (low + int(np.searchsorted(part, row[name], side=side)) for side in _SIDES)
-    return low + int(np.searchsorted(sightings["final"][low:high], row["final"], side="right"))
+def _places(sightings: Rows) -> np.ndarray:
+    """What sightings are sorted by."""
+    place = coordinates(sightings["topic"], sightings["partition"], sightings["offset"])
+    return np.asarray(place | (sightings["final"] != 0))

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chaosd.journal.columns import Role
+from chaosd.journal.columns import Outcome, Role
+from chaosd.journal.table import Rows
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification import stuck
 from chaosd.verification.case import Case, overlaps
-from chaosd.verification.ground import PER_CLASS, Ground
+from chaosd.verification.ground import Ground
 from chaosd.verification.latency import stalled_ns
 from chaosd.verification.obligations import owed, resolved, result_ns
 
@@ -34,8 +35,17 @@ class Held:
     until_ns: int
     committed: int
 
+    def touches(self, rows: Rows) -> bool:
+        """Whether envelopes (dtype ENVELOPES) are judged otherwise in the copy: those of the partition, and those that
+        are in none.
+        """
+        return bool(np.isin(rows["in_partition"], (self.partition, -1)).any())
+
     def plant(self, ground: Ground) -> None:
-        """Take away what came of the partition since, and note some of each class."""
+        """Take away what came of the partition since, and note some of each class.
+
+        The others of it were never taken in: to wait, some must, and a witness for each would be thousands.
+        """
         rows, case = ground.share.rows, ground.case
         mine = (rows["in_partition"] == self.partition) & owed(rows) & resolved(rows)
         came = result_ns(rows)
@@ -45,8 +55,11 @@ class Held:
         traffic = gone[case.phase_mask(rows[gone], "faults", "tail")]
         waited = np.maximum(rows["due_ns"][traffic], self.from_ns) + stuck.limit_ns(case) < self.until_ns
         for name, sites in (("STUCK", traffic[waited]), ("UNSEEN", traffic[~waited])):
-            most = min(PER_CLASS - ground.count[name], len(sites))
-            ground.note(name, np.sort(ground.rng.choice(sites, most, replace=False)))
+            most = min(ground.left(name), len(sites))
+            chosen = np.sort(ground.rng.choice(sites, most, replace=False))
+            ground.note(name, chosen)
+            gone = np.setdiff1d(gone, chosen, assume_unique=True)
+        rows["outcome"][gone], rows["in_offset"][gone] = Outcome.REJECTED, -1
 
 
 def hold(case: Case, rng: np.random.Generator) -> tuple[Case, Held] | None:

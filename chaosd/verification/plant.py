@@ -6,7 +6,8 @@ that is not drained: one is held still for them (verification/hold.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,10 +22,12 @@ from chaosd.verification.latency import stalled_ns
 from chaosd.verification.obligations import in_flight_during_faults, owed, sent_ns, voided
 
 _PHANTOM_SEQ = (1 << 32) - 1
+# In so many shares of a history each class is planted.
+_CARRYING = 2
 
 
 class Planter:
-    """Plants over all shares of a history, in the order they come. `plantings` is what must be noticed."""
+    """Plants over the shares of a history. `plantings` is what must be noticed."""
 
     def __init__(self, case: Case, rng: np.random.Generator, held: Held | None = None) -> None:
         """`case` is that of the copy, in which the partition of `held` is not drained."""
@@ -38,15 +41,40 @@ class Planter:
         """All plants so far."""
         return self._ground.plantings
 
-    def plant(self, partition: Partition) -> Partition:
-        """A copy of the share with its plants; the original is not changed."""
-        self._ground.till(partition)
-        if self._held is not None:
-            self._held.plant(self._ground)
-        self._episodes = [episode for episode in self._episodes if not _slow(self._ground, episode)]
-        for name, plant in _PLANTS.items():
-            plant(self._ground, name)
-        return self._ground.harvest()
+    def plant(self, shares: Sequence[Partition]) -> tuple[Partition, ...]:
+        """Copies of the shares with their plants, and those shares in which nothing differs, themselves.
+
+        Two shares carry plants of a class, half of them each, so that a verifier that joins shares must keep what both
+        hold; the first two in which the class has a place.
+        """
+        copies, carrying = list(shares), Counter[str]()
+        if len(shares) > 1:
+            self._ground.most = PER_CLASS // _CARRYING
+        for number in self._order(shares):
+            if self._plant(shares[number], [name for name in _PLANTS if carrying[name] < _CARRYING]):
+                copies[number] = self._ground.harvest()
+            carrying.update(name for name, planted in self._ground.share.count.items() if planted)
+        return tuple(copies)
+
+    def _order(self, shares: Sequence[Partition]) -> list[int]:
+        """Those that are changed anyway come first."""
+        if len(shares) < 2:
+            return list(range(len(shares)))
+        order = self._ground.rng.permutation(len(shares)).tolist()
+        held = self._held
+        return sorted(order, key=lambda number: held is None or not held.touches(shares[number].envelopes))
+
+    def _plant(self, share: Partition, names: Sequence[str]) -> bool:
+        """Plant in one share. Whether the copy differs from it."""
+        ground, before = self._ground, len(self.plantings)
+        ground.till(share)
+        held = self._held is not None and self._held.touches(share.envelopes)
+        if self._held is not None and held:
+            self._held.plant(ground)
+        self._episodes = [episode for episode in self._episodes if not _slow(ground, episode)]
+        for name in names:
+            _PLANTS[name](ground, name)
+        return held or len(self.plantings) > before
 
 
 def _slow(ground: Ground, episode: Episode) -> bool:
@@ -62,7 +90,7 @@ def _slow(ground: Ground, episode: Episode) -> bool:
     from_ns, until_ns = episode.zero_low_ns, episode.zero_low_ns + span_ns // 8
     sites = (rows["kind"] == 0) & (rows["due_ns"] >= from_ns) & (rows["acked_ns"] < until_ns)
     sites &= (rows["due_ns"] < until_ns) & (rows["first_output_ns"] < at_ns[0])
-    chosen = ground.choose(sites, "SLOW-RECOVERY", ground.count["SLOW-RECOVERY"] + 1)
+    chosen = ground.choose(sites, "SLOW-RECOVERY", 1)
     rows["first_output_ns"][chosen] = rows["last_output_ns"][chosen] = at_ns[0]
     return bool(len(chosen))
 
@@ -85,7 +113,7 @@ def _missing_error(ground: Ground, name: str) -> None:
 
 def _vanished(ground: Ground, name: str) -> None:
     chosen = ground.choose(_plain(ground), name)
-    results = ground.results(chosen)
+    results = ground.share.results(chosen)
     ground.share.dropped[results[ground.share.sightings["final"][results] == 1]] = True
     ground.share.rows["fresh_output"][chosen] = 0
 
@@ -111,7 +139,7 @@ def _dup_id(ground: Ground, name: str) -> None:
 
 def _dup_offset(ground: Ground, name: str) -> None:
     chosen = ground.choose(_plain(ground), name)
-    results = ground.results(chosen)
+    results = ground.share.results(chosen)
     ground.share.sightings["content"][results[ground.share.sightings["final"][results] == 1]] ^= np.uint64(1)
 
 
@@ -129,9 +157,9 @@ def _reordered(ground: Ground, name: str) -> None:
     candidates = ground.rng.permutation(np.flatnonzero(pairs))[: 3 * PER_CLASS]
     for index in np.sort(candidates):
         pair = np.array([index, index + 1])
-        if ground.count[name] >= PER_CLASS or not ground.share.free[pair].all():
+        if ground.left(name) < 1 or not ground.share.free[pair].all():
             continue
-        first, second = (ground.results(pair[n : n + 1]) for n in (0, 1))
+        first, second = (ground.share.results(pair[n : n + 1]) for n in (0, 1))
         if len(first) != 2 or len(second) != 2:
             continue
         if any(sightings[column][first[0]] != sightings[column][second[0]] for column in ("topic", "partition")):
@@ -148,7 +176,7 @@ def _deviates(role_sites: Callable[[Ground], np.ndarray], *deviations: Deviation
 
     def plant(ground: Ground, name: str) -> None:
         for turn, row in enumerate(ground.choose(role_sites(ground), name)):
-            at = ground.results(np.array([row]))
+            at = ground.share.results(np.array([row]))
             ground.share.sightings["deviation"][at] |= np.uint32(deviations[turn % len(deviations)])
 
     return plant
@@ -157,11 +185,12 @@ def _deviates(role_sites: Callable[[Ground], np.ndarray], *deviations: Deviation
 def _voided(ground: Ground, name: str) -> None:
     """Where a fault takes the obligation away, a missing result is VOIDED and not LOST."""
     case, rows = ground.case, ground.share.rows
-    sites = (
-        _plain(ground) & owed(rows) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0) & voided(case, rows, if_lost=True)
-    )
+    void = voided(case, rows, if_lost=True)
+    if not void.any():
+        return
+    sites = _plain(ground) & owed(rows) & (rows["n_output"] == 1) & (rows["n_dlq"] == 0) & void
     candidates = np.flatnonzero(sites & ~ground.share.free & case.phase_mask(rows, "faults", "tail"))
-    most = min(PER_CLASS - ground.count[name], len(candidates))
+    most = min(ground.left(name), len(candidates))
     chosen = np.sort(ground.rng.choice(candidates, most, replace=False))
     ground.note(name, chosen)
     ground.clear(chosen)
@@ -193,7 +222,7 @@ def _dead_letters(ground: Ground, chosen: np.ndarray) -> None:
 
 
 def _strays(ground: Ground, name: str, most: int, deviation: Deviation) -> None:
-    while ground.count[name] < most:
+    while ground.count[name] < most and ground.left(name) > 0:
         made = ground.record(Role.OUTPUT)
         if made is None:
             return

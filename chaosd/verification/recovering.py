@@ -18,7 +18,7 @@ from chaosd.verification.age import clean_from
 from chaosd.verification.baseline import Baseline
 from chaosd.verification.case import NEVER_NS, Case
 from chaosd.verification.episodes import Episode
-from chaosd.verification.waiting import Waiting, high_age, low_age, times
+from chaosd.verification.waiting import Waiting, high_age, high_longer, low_age, low_longer, oldest_at
 
 # What is worth naming as the reason for a wide interval.
 _WORTH_NAMING_NS = 50 * MS
@@ -59,11 +59,10 @@ def views(
     high: list[tuple[np.ndarray, np.ndarray]] = [(unaccepted, unaccepted)]
     for kind, rows in kinds.items():
         lower, higher = baselines[kind].thresholds_ns(cap_ns)
-        spans = times(rows)
-        slow = rows["accepted_ns"][(spans.low_ns > higher) & (spans.low_ns < NEVER_NS)]
-        low += [low_age(rows, looked_ns).above(higher), (slow, slow)]
-        slow = rows["due_ns"][spans.high_ns > lower]
-        high += [high_age(rows).above(lower), (slow, slow)]
+        late, old = low_longer(rows, higher), high_longer(rows, lower)
+        slow = late["accepted_ns"][late["until_low_ns"] < NEVER_NS]
+        low += [low_age(late, looked_ns).above(higher), (slow, slow)]
+        high += [high_age(old).above(lower), (old["due_ns"], old["due_ns"])]
     return _view(low), _view(high)
 
 
@@ -109,4 +108,4 @@ def _widened(case: Case, known: Waiting, episode: Episode) -> tuple[str, ...]:
 
 
 def _culprit(case: Case, known: Waiting, zero_high_ns: int, looked_ns: int) -> int:
-    return low_age(known.rows, looked_ns).oldest_at(zero_high_ns + case.run.limit_ns)
+    return oldest_at(known.rows, looked_ns, zero_high_ns + case.run.limit_ns)

@@ -4,6 +4,10 @@ A verifier has no clock, no I/O and no logging. `fold` sees one partition (all r
 joins two partial results, `conclude` makes the verdict. What holds for the whole run, the experiment's `expect` section
 included, is in the Case.
 
+What `fold` gives follows from the share, the facts of the run, and what the case says of the input partitions of the
+envelopes in it; `merge` changes neither of its arguments. The certificate relies on both: it folds those shares
+again that it changed, and joins them with what was folded of the others before.
+
 A FAIL names what failed in `Verdict.reasons`: a class of anomaly out of `anomalies`, or a claim such as `too_slow`.
 Composition takes back the FAILs whose reasons the run's circumstances void (verification/reasons.py); a FAIL without a
 reason of its own is never taken back.

@@ -78,12 +78,10 @@ def join(a: Waiting, b: Waiting) -> Waiting:
 
 
 def in_order(known: Waiting) -> Waiting:
-    """The same, sorted by due time and identity, however it was merged: whatever sorts by time finds it done."""
+    """The same, sorted by due time and identity, however it was merged. Verifiers stored with older runs ask for it."""
     rows = known.rows
-    names = (rows["stream"].astype(np.int64) << 32) | rows["seq"]
-    if not (names[1:] > names[:-1]).all():
-        rows = rows[np.argsort(names, kind="stable")]
-    return Waiting(rows[np.argsort(rows["due_ns"], kind="stable")], np.sort(known.unaccepted))
+    order = np.lexsort((rows["seq"], rows["stream"], rows["due_ns"]))
+    return Waiting(rows[order], np.sort(known.unaccepted))
 
 
 def times(rows: Rows) -> Spans:
@@ -111,13 +109,39 @@ def high_age(rows: Rows) -> Age:
     return age(rows["due_ns"], rows["until_high_ns"])
 
 
+def low_longer(rows: Table, than_ns: int) -> Table:
+    """Those that may have waited longer by their least waiting time.
+
+    While the age of the oldest is above that, the oldest is one of them: `Age.above` of a threshold as high is the same
+    as that of all rows, and few of them are left to be sorted.
+    """
+    return rows[np.asarray(rows["until_low_ns"] - rows["accepted_ns"] > than_ns)]
+
+
+def high_longer(rows: Table, than_ns: int) -> Table:
+    """The same by their largest waiting time."""
+    return rows[np.asarray(rows["until_high_ns"] - rows["due_ns"] > than_ns)]
+
+
+def oldest_at(rows: Rows, seen_until_ns: int, time_ns: int) -> int:
+    """Which row waits the longest at a time by its least age, the first of its stream among equals; -1 if none does."""
+    until = np.where(rows["until_low_ns"] >= NEVER_NS, seen_until_ns, rows["until_low_ns"])
+    waits = np.flatnonzero((rows["accepted_ns"] <= time_ns) & (until > time_ns))
+    if not len(waits):
+        return -1
+    own = rows[waits]
+    return int(waits[np.lexsort((own["seq"], own["stream"], own["due_ns"], own["accepted_ns"]))[0]])
+
+
 def observed(case: Case, rows: Rows) -> tuple[int, int]:
     """(end of the traffic, end of looking): the schedule's end, but not beyond the last sign of the tap's life."""
     planned = max(
         (s.start_ns + s.count * s.interval_ns for s in case.run.segments if s.phase != "fence"),
         default=case.run.started_ns,
     )
-    seen = rows["until_high_ns"][rows["until_high_ns"] < NEVER_NS]
+    seen = rows["until_high_ns"]
+    if len(seen) and seen.max() >= NEVER_NS:
+        seen = seen[seen < NEVER_NS]
     looked = max(
         int(seen.max()) if len(seen) else case.run.started_ns,
         int(case.progress["t_ns"].max()) if len(case.progress) else case.run.started_ns,

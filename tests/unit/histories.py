@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,20 +49,21 @@ class Written:
     rows: np.ndarray
     sightings: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
-    cut_at_stream: int | None = None
+    cut_at_streams: tuple[int, ...] = ()
 
     def partitions(self) -> Iterator[Partition]:
         keys = [self.sightings[name] for name in ("final", "offset", "partition", "topic")]
         sightings = self.sightings[np.lexsort(keys)]
-        if self.cut_at_stream is None:
+        if not self.cut_at_streams:
             yield Partition(self.rows, sightings)
             return
-        cut = int(np.searchsorted(self.rows["stream"], self.cut_at_stream))
         contested = join.contested(sightings)
-        yield Partition(self.rows[:cut], sightings[sightings["row"] < cut], contested)
-        rest = sightings[sightings["row"] >= cut].copy()
-        rest["row"] -= cut
-        yield Partition(self.rows[cut:], rest, contested[:0])
+        edges = [0, *np.searchsorted(self.rows["stream"], self.cut_at_streams).tolist(), len(self.rows)]
+        for low, high in itertools.pairwise(edges):
+            # Strays are in the first.
+            share = sightings[(sightings["row"] >= (low or -1)) & (sightings["row"] < high)].copy()
+            share["row"] = np.where(share["row"] >= 0, share["row"] - low, -1)
+            yield Partition(self.rows[low:high], share, contested if low == 0 else contested[:0])
 
     def column(self, name: str) -> np.ndarray:
         empty = BEATS if name == "heartbeats" else SCHEMAS[name].dtype

@@ -13,6 +13,7 @@ from histories import VERIFIERS, injection
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import open_case
 from chaosd.verification.certificate import certify
+from chaosd.verification.cores import crew, fold
 from chaosd.verification.plant import CLASSES, Planter
 
 
@@ -22,7 +23,7 @@ def faulted(**changes):
 
 def planted(written, seed=1):
     planter = Planter(open_case(written), np.random.default_rng(seed))
-    copies = [planter.plant(partition) for partition in written.partitions()]
+    copies = planter.plant(tuple(written.partitions()))
     return planter.plantings, copies
 
 
@@ -139,11 +140,68 @@ def test_the_seed_alone_decides_where_the_plants_are():
 
 def test_plants_are_spread_over_shares_within_their_number():
     written = faulted()
-    written.cut_at_stream = 2
+    written.cut_at_streams = (2,)
     plantings, _ = planted(written)
     assert max(Counter(p.anomaly for p in plantings).values()) == 20
     certificate = certify(open_case(written), written, VERIFIERS)
     assert certificate.unnoticed == ()
+
+
+def shared():
+    """A share for each of eight streams, every second one of them in the one partition."""
+    written = histories.history(plan=histories.segments(rate_hz=100, streams=8), injections=(injection(),))
+    written.cut_at_streams = tuple(range(1, 8))
+    return written
+
+
+def by_hand(case, history, verifiers):
+    with crew(0) as pool:
+        return fold(pool, case, tuple(history.partitions()), verifiers)
+
+
+def test_a_share_in_which_nothing_was_planted_is_not_folded_again():
+    history = shared()
+    case = open_case(history)
+    known = by_hand(case, history, VERIFIERS)
+    again = Counter()
+
+    def counted(verifier):
+        def folded(case, share):
+            again[verifier.name] += 1
+            return verifier.fold(case, share)
+
+        return replace(verifier, fold=folded)
+
+    certificate = certify(case, history, tuple(counted(one) for one in VERIFIERS), known)
+    assert certificate == certify(case, history, VERIFIERS)
+    assert certificate.noticed == certificate.planted
+    assert certificate.by_class["LOST"] == certificate.by_class["STUCK"] == (20, 20)
+    assert set(again.values()) < set(range(1, 8)), again
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("name", ["no_loss", "integrity", "order", "no_duplicates", "system_errors"])
+def test_a_verifier_that_joins_shares_by_halves_is_named(name, kept):
+    """It would see everything in a history of one share."""
+    history = shared()
+    case = open_case(history)
+    broken = tuple(replace(v, merge=lambda *two: two[kept]) if v.name == name else v for v in VERIFIERS)
+    assert certify(case, history, broken, by_hand(case, history, broken)).unnoticed == (name,)
+
+
+@pytest.mark.parametrize("name", [one.name for one in VERIFIERS if set(one.anomalies) & set(CLASSES)])
+def test_a_verifier_that_sees_nothing_in_a_share_is_named_whatever_it_knew_before(name):
+    history = shared()
+    case = open_case(history)
+    clean = by_hand(case, history, VERIFIERS)
+    number = [one.name for one in VERIFIERS].index(name)
+
+    def blind(case, share):
+        """What it folded of some share before anything was planted."""
+        return clean[number][0].result()
+
+    broken = tuple(replace(v, fold=blind) if v.name == name else v for v in VERIFIERS)
+    assert certify(case, history, broken, clean).unnoticed == (name,)
 
 
 def test_what_has_no_place_in_a_history_is_not_applicable():

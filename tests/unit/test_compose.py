@@ -45,7 +45,7 @@ def test_a_run_in_which_all_is_right_passes_with_a_full_certificate():
 
 def test_a_judgement_does_not_depend_on_how_the_rows_are_cut():
     whole, cut = faulted(), faulted()
-    cut.cut_at_stream = 2
+    cut.cut_at_streams = (2,)
     assert judge(whole, VERIFIERS, with_certificate=False) == judge(cut, VERIFIERS, with_certificate=False)
 
 

@@ -203,9 +203,9 @@ def test_one_record_of_two_that_vanished_is_told_though_the_other_is_still_there
 
 
 def test_a_live_record_that_was_overwritten_has_vanished_however_the_rows_are_cut():
-    for cut in (None, 2):
+    for cuts in ((), (2,)):
         written = plain()
-        written.cut_at_stream = cut
+        written.cut_at_streams = cuts
         streams = written.rows["stream"]
         first, second = (int(np.flatnonzero((streams == s) & (written.rows["kind"] == 0))[-1]) for s in (0, 2))
         written.add(1, 0, 1 << 30, row=first, content=1, finals=(0, 0))

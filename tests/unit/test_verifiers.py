@@ -64,7 +64,7 @@ def test_one_offset_with_two_contents_is_told_and_with_one_content_not():
 
 def test_one_offset_with_two_contents_is_told_across_shares():
     written = plain()
-    written.cut_at_stream = 2
+    written.cut_at_streams = (2,)
     streams = written.rows["stream"]
     first, second = (int(np.flatnonzero((streams == s) & (written.rows["kind"] == 0))[-1]) for s in (0, 2))
     written.add(1, 0, 1 << 30, row=first, content=1, finals=(0,))
