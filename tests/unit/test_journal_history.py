@@ -343,7 +343,7 @@ def test_partitions_hold_every_row_once_and_keep_envelopes_together(
 
 def test_a_topic_that_its_broker_compacts_is_known_to_the_reader() -> None:
     told = [asdict(Topic("out", "output", 2, ours=False, compacted=True)), asdict(Topic("in", "input", 2))]
-    assert [topic.compacted for topic in topics({"topics": told})] == [True, False]
+    assert [topic.compacted for topic in topics([{"kind": "run_started", "topics": told}])] == [True, False]
 
 
 def test_what_is_appended_after_the_seal_does_not_change_the_judgement(tmp_path: Path) -> None:
