@@ -14,13 +14,12 @@ import pytest
 from chaosd.experiment.plan import Segment, expand
 from chaosd.journal import history, join
 from chaosd.journal.columns import ACKS, HEARTBEATS, NO_STREAM, PROGRESS, SENDS, SIGHTINGS, Deviation, Outcome, Role
-from chaosd.journal.facts import injections, topics
+from chaosd.journal.facts import injections
 from chaosd.journal.model import InjectionFacts, TopicFacts
 from chaosd.journal.stream import Columns
 from chaosd.journal.write import Facts, seal
 from chaosd.kernel.clock import SECOND
 from chaosd.kernel.errors import UsageError
-from chaosd.testbed.record import Topic
 
 TOPICS = (TopicFacts("in", Role.INPUT, 2), TopicFacts("out", Role.OUTPUT, 2), TopicFacts("dlq", Role.DLQ, 1))
 STREAMS, SEED = 3, 11
@@ -339,11 +338,6 @@ def test_partitions_hold_every_row_once_and_keep_envelopes_together(
         own = part.sightings[part.sightings["row"] >= 0]
         assert (part.envelopes["seq"][own["row"]] == own["seq"]).all()
         assert (part.envelopes["stream"][own["row"]] == own["stream"]).all()
-
-
-def test_a_topic_that_its_broker_compacts_is_known_to_the_reader() -> None:
-    told = [asdict(Topic("out", "output", 2, ours=False, compacted=True)), asdict(Topic("in", "input", 2))]
-    assert [topic.compacted for topic in topics([{"kind": "run_started", "topics": told}])] == [True, False]
 
 
 def test_what_is_appended_after_the_seal_does_not_change_the_judgement(tmp_path: Path) -> None:

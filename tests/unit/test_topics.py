@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 
+from chaosd.journal import facts
 from chaosd.kernel.errors import StackError
 from chaosd.testbed import topics
 from chaosd.testbed.record import Topic
@@ -40,3 +42,8 @@ async def test_a_refusal_is_told_at_once(fake_broker):
     with pytest.raises(StackError, match="refused to create topic t: error 17 says the fake broker"):
         await topics.create("fake:1", [Topic("t", "input", 1)])
     assert fake_broker == [0]
+
+
+def test_a_topic_that_its_broker_compacts_is_known_to_the_reader():
+    told = [asdict(Topic("out", "output", 2, ours=False, compacted=True)), asdict(Topic("in", "input", 2))]
+    assert [topic.compacted for topic in facts.topics([{"kind": "run_started", "topics": told}])] == [True, False]
