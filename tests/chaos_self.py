@@ -38,6 +38,9 @@ async def points(folder: Path, seed: int, drawn: int, only: int | None) -> list[
         await bed.target_ready()
         await _tables(bed)
         breaches = await kill_points.catalogue(bed)
+        measured = await kill_points.spans(bed, breaches)
+        for (fault, on), span in measured.items():
+            print(f"measured: {fault} on {on}: ends in {span.end:.0f} ms, serves {span.start:.0f} ms after its start")
         print(f"{drawn} points over {len(breaches)} faults, seed {seed}", flush=True)
         for point in kill_points.draw(seed, drawn, breaches):
             if only is not None and point.number != only:
@@ -49,7 +52,7 @@ async def points(folder: Path, seed: int, drawn: int, only: int | None) -> list[
                     await one.run()
             except TimeoutError:
                 outcome.problems.append(f"not done after {_POINT_S:g} s")
-            wrong = [*outcome.problems, *kill_points.late(point, outcome)]
+            wrong = [*outcome.problems, *kill_points.late(point, outcome, measured)]
             done.append((point, outcome, wrong))
             print(f"{'ok  ' if not wrong else 'FAIL'} {point}: {_told(outcome)}", flush=True)
             for problem in wrong:
@@ -81,7 +84,7 @@ def _told(outcome: Outcome) -> str:
 def summary(done: Sequence[tuple[Point, Outcome, list[str]]]) -> None:
     """The figures that the promises are about, and how many points kept them."""
     for who in kill_points.WHO:
-        for what in ("begun_ms", "clear_ms", "started_ms"):
+        for what in ("begun_ms", "clear_ms", "started_ms", "whole_ms"):
             seen = sorted(ms for point, outcome, _ in done if point.who == who and (ms := getattr(outcome, what)))
             if seen and who != "watchdog":
                 figures = f"median {statistics.median(seen):.0f} ms, most {seen[-1]:.0f} ms, n {len(seen)}"

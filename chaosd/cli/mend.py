@@ -16,7 +16,8 @@ def plain(arguments: list[str]) -> Exit | None:
 
 def mend(*, force: bool) -> Exit:
     """Undo what nobody answers for any more (everything with `force`), and say so."""
-    done = asyncio.run(recover(force=force))
+    # A part takes seconds to start: whoever waits sees at once that it has begun.
+    done = asyncio.run(recover(force=force, begins=lambda what: print(f"healing: {what}", flush=True)))
     for item in done:
         print(f"{'healed' if item.ok else 'NOT HEALED'}: {item.what}", file=sys.stdout if item.ok else sys.stderr)
         if item.error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,15 @@ class Done:
     error: str = ""
 
 
-async def recover(*, force: bool = False) -> list[Done]:
+def _mute(what: str) -> None:
+    """Nobody wants to know."""
+
+
+async def recover(*, force: bool = False, begins: Callable[[str], None] = _mute) -> list[Done]:
     """Undo open leases whose holder is gone (all of them with `force`), then end testbeds that nobody owns or keeps.
 
-    Safe beside runs, watchdogs and itself: what somebody else mended meanwhile is mended.
+    Safe beside runs, watchdogs and itself: what somebody else mended meanwhile is mended. `begins` is called with what
+    is undone, before it is.
     """
     leases = Leases()
     orphaned = {directory: records.servers_end_with(directory) for directory in orphans()}
@@ -50,7 +55,9 @@ async def recover(*, force: bool = False) -> list[Done]:
         unread = []
     async with asyncio.TaskGroup() as group:
         undoing = [
-            group.create_task(_undo(leases, lease, doomed=orphaned.get(Path(lease.testbed), False)), name=lease.id)
+            group.create_task(
+                _undo(leases, lease, begins, doomed=orphaned.get(Path(lease.testbed), False)), name=lease.id
+            )
             for lease in abandoned
         ]
     done = [*unread, *(task.result() for task in undoing)]
@@ -66,12 +73,13 @@ async def recover(*, force: bool = False) -> list[Done]:
     return done
 
 
-async def _undo(leases: Leases, lease: Lease, *, doomed: bool) -> Done:
+async def _undo(leases: Leases, lease: Lease, begins: Callable[[str], None], *, doomed: bool) -> Done:
     what = f"{lease.fault} on {lease.on} (run {lease.run_id})"
     try:
         if doomed and ladder.starts_something(lease):
             leases.close(lease)
             return Done(f"{what}: its testbed is ended", ok=True)
+        begins(what)
         cleared = await redeem(leases, lease)
     except HealError as error:
         return Done(what, ok=False, error=str(error))
