@@ -19,13 +19,14 @@ from pathlib import Path
 
 from _rounds import head, show
 
+from chaosd.conductor.instruments import FLUSH_S
 from chaosd.journal.columns import CANARIES
 from chaosd.journal.write import Columns
 from chaosd.kernel.clock import SystemClock
 from chaosd.testbed.canary import Canaries
 from chaosd.testbed.testbed import Testbed, announce, owner_of_this_process, tear_down
 
-_FLUSH_S = 0.2
+_LOOK_S = 0.2
 # Seconds from the start at which an edge comes, and how long is measured.
 _SHAPES: tuple[tuple[str, Sequence[float], float, str], ...] = (
     ("canaries, no edge near", (), 10.0, "-"),
@@ -42,13 +43,15 @@ async def share(bed: Testbed, edges: Sequence[float], lasts_s: float) -> float:
         probing = asyncio.create_task(canaries.run())
         await asyncio.sleep(1.0)
         began_s, cpu_s = time.monotonic(), time.process_time()
-        left = list(edges)
+        left, flush_s = list(edges), FLUSH_S
         while (now_s := time.monotonic() - began_s) < lasts_s:
             while left and left[0] <= now_s:
                 left.pop(0)
                 canaries.edge()
-            await asyncio.sleep(_FLUSH_S)
-            columns.flush()
+            await asyncio.sleep(_LOOK_S)
+            if time.monotonic() - began_s >= flush_s:
+                columns.flush()
+                flush_s += FLUSH_S
         spent_s, took_s = time.process_time() - cpu_s, time.monotonic() - began_s
         probing.cancel()
         with suppress(asyncio.CancelledError):

@@ -29,7 +29,7 @@ Record = Callable[[tuple[int, ...]], None]
 # Usually, and around the edge of a fault. The DIRECT ones say whether a part is well, which takes a second of failures
 # (verification/health.py) and no edge.
 _PING_S = {Path.PROXIED: (0.5, 0.05), Path.DIRECT: (0.25, 0.25)}
-_CONNECT_S = {Path.PROXIED: (1.0, 0.5), Path.DIRECT: (2.0, 2.0)}
+_CONNECT_S = {Path.PROXIED: (2.0, 0.5), Path.DIRECT: (4.0, 4.0)}
 # A bulk transfer takes about this long under the cap, and the next one follows after a pause.
 _BULK_S = 0.3
 _BULK_PAUSE_S = 0.25
