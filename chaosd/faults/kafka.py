@@ -34,6 +34,7 @@ _LIMIT_LEAST, _LIMIT_MOST = 100, 1_000_000
 _RATE_MOST_KB_S = 1_000
 
 Which = Literal["output", "dlq"]
+WhichOfAll = Literal["input", "output", "dlq"]
 
 
 def _limit(text: str) -> str:
@@ -51,12 +52,14 @@ def _rate(text: str) -> str:
 
 
 class MaxMessageBytesParams(Params):
-    """The topic takes no batch that is larger than that."""
+    """The topic takes no batch that is larger than that. On the input topic it is chaosd's own generator that is
+    refused: such an envelope is not in the log, so nothing is owed for it.
+    """
 
     limit: Annotated[Size, AfterValidator(_limit)] = Field(
         description="Of one batch as it is written, 61 B of which are its header; 100B to 1MB."
     )
-    topic: Which = Field(default="output", description="Which of the target's topics.")
+    topic: WhichOfAll = Field(default="output", description="Which of the target's topics.")
 
 
 class QuotaParams(Params):

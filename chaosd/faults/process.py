@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from chaosd.faults import kafka_gauges
-from chaosd.faults.fault import Bench, Cleared, Fault
+from chaosd.faults.fault import Bench, Cleared, Fault, Force
 from chaosd.faults.params import NoParams
 from chaosd.kernel import names
 from chaosd.kernel.clock import SystemClock
@@ -82,6 +82,19 @@ async def _restart(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag
 
 async def _kill(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
     return await _end(bench, on, kill=True)
+
+
+async def _end_first(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
+    first = bench.members(on)[0]
+    return {"ended": {first: await _end_one(bench, first, kill=False)}}
+
+
+async def _one_by_one(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str, force: Force) -> None:
+    """Each is back, and in sync, before the next one goes. The first has been ended already."""
+    for number, name in enumerate(bench.members(on)):
+        if number:
+            await _end_one(bench, name, kill=False)
+        await bench.start(name)
 
 
 async def _start(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
@@ -199,6 +212,21 @@ restart = Fault(
     "It ends in good order, stays down for `for`, and is started again.",
     starts=True,
     gauges=_membership,
+)
+rolling_restart = Fault(
+    "rolling_restart",
+    NoParams,
+    (kafka_gauges.KAFKA,),
+    NEEDS,
+    _prepare,
+    _end_first,
+    _start,
+    _ended,
+    _serves,
+    "Its brokers end in good order and are started again, one after the other, each when the one before is in sync; "
+    "`for` must be long enough for all of them.",
+    starts=True,
+    during=_one_by_one,
 )
 kill = Fault(
     "kill",

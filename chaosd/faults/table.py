@@ -25,6 +25,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     ),
     "process": (
         process.restart,
+        process.rolling_restart,
         process.kill,
         process.pause,
     ),

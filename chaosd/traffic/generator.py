@@ -27,9 +27,10 @@ from chaosd.kernel.clock import MS, SECOND, Clock
 from chaosd.process.control import Parent
 from chaosd.process.heartbeat import beat
 from chaosd.traffic.config import Config, content_of, segment_of
-from chaosd.traffic.outcomes import POISONING, outcome_of
+from chaosd.traffic.outcomes import POISONING, TOO_LARGE, outcome_of
 from chaosd.traffic.process import run_process
 from chaosd.traffic.schedule import Due, Schedule
+from chaosd.traffic.sequence import Batch, newest, take_back
 
 # Envelopes that are due within one tick go out together.
 _TICK_NS = 2 * MS
@@ -174,26 +175,25 @@ class Generator:
         """Give a record to the client; `copy` 1 is the same again. People are told of envelopes, not of copies."""
         self._sends.append((due.stream, due.seq, due.due_ns, self._clock.now_ns(), self._topic_index, copy))
         self.sent += copy == 0
+        topic, partition = self._config.topic, partition_of(record.key, self._config.partitions)
         try:
             sending = await self._producer.send(
-                self._config.topic,
-                record.value,
-                record.key,
-                partition=partition_of(record.key, self._config.partitions),
-                headers=list(record.headers),
+                topic, record.value, record.key, partition=partition, headers=list(record.headers)
             )
         except KafkaError as error:
-            self._failed(due, error, copy, local=True)
+            self._failed(due, error, copy, outcome_of(error, local=True))
             return
         self._pending[due.stream, due.seq, copy] = None
-        sending.add_done_callback(partial(self._sent, due, copy))
+        sending.add_done_callback(partial(self._sent, due, copy, newest(self._producer, topic, partition)))
 
-    def _sent(self, due: Due, copy: int, sending: asyncio.Future[Any]) -> None:
+    def _sent(self, due: Due, copy: int, batch: Batch, sending: asyncio.Future[Any]) -> None:
+        error = sending.exception() if not sending.cancelled() else asyncio.CancelledError()
+        if isinstance(error, TOO_LARGE) and batch.tries == 1:
+            take_back(self._producer, batch)
         if self._pending.pop((due.stream, due.seq, copy), self) is self:
             return  # given up before
-        error = sending.exception() if not sending.cancelled() else asyncio.CancelledError()
         if error is not None:
-            self._failed(due, error, copy, local=False)
+            self._failed(due, error, copy, outcome_of(error, local=False, tries=batch.tries))
             return
         self.acked += copy == 0
         done = sending.result()
@@ -201,9 +201,8 @@ class Generator:
             (due.stream, due.seq, 0, self._topic_index, done.partition, done.offset, self._clock.now_ns(), 0, copy)
         )
 
-    def _failed(self, due: Due, error: BaseException, copy: int, *, local: bool) -> None:
+    def _failed(self, due: Due, error: BaseException, copy: int, outcome: Outcome) -> None:
         self.failed += 1
-        outcome = outcome_of(error, local=local)
         code = self._class_of(type(error).__name__)
         now_ns = self._clock.now_ns()
         self._acks.append((due.stream, due.seq, outcome, self._topic_index, -1, -1, now_ns, code, copy))

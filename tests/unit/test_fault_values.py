@@ -29,6 +29,7 @@ GOOD = {
     "blackhole": {"direction": "upstream"},
     "down": {},
     "restart": {},
+    "rolling_restart": {},
     "kill": {},
     "pause": {},
     "client_kill": {"every": "250ms"},
@@ -181,7 +182,7 @@ def test_every_toxic_that_a_fault_wants_can_be_sent():
 
 
 def test_only_a_fault_whose_undo_starts_a_process_says_so():
-    assert {name for name, fault in FAULTS.items() if fault.starts} == {"restart", "kill"}
+    assert {name for name, fault in FAULTS.items() if fault.starts} == {"restart", "rolling_restart", "kill"}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -214,7 +215,8 @@ def test_forms_name_every_fault():
     [
         ("max_message_bytes", {"limit": "99B"}),
         ("max_message_bytes", {"limit": "2MB"}),
-        ("max_message_bytes", {"limit": "1KB", "topic": "input"}),
+        ("max_message_bytes", {"limit": "1KB", "topic": "inputs"}),
+        ("topic_deleted", {"topic": "input"}),
         ("quota", {"rate": "1001KB/s"}),
         ("quota", {"rate": "40KB/s", "of": "target"}),
         ("rebalance", {"every": "50ms"}),

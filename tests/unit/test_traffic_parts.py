@@ -90,6 +90,13 @@ def test_only_a_proof_that_it_was_never_appended_makes_a_send_rejected(
     assert outcome_of(error, local=local) == outcome
 
 
+def test_a_size_that_is_refused_at_the_second_attempt_may_have_been_taken_at_the_first() -> None:
+    for error in (errors.MessageSizeTooLargeError(), errors.RecordListTooLargeError()):
+        assert outcome_of(error, local=False, tries=1) is Outcome.REJECTED
+        assert outcome_of(error, local=False, tries=2) is Outcome.INDETERMINATE
+    assert outcome_of(errors.InvalidTopicError(), local=False, tries=2) is Outcome.REJECTED
+
+
 def test_the_age_is_that_of_the_oldest_due_envelope_without_its_result() -> None:
     ages = Ages(SEED, STREAMS)
     ages.add(_segment())
