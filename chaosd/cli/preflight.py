@@ -57,6 +57,10 @@ def check(
     tier2: Annotated[
         bool, typer.Option("--tier2", help="Ask a type checker too, pyrefly, on a copy with what was inferred.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, max=64, help="Processes that share the work; by default what pays off."),
+    ] = None,
     cache: Annotated[bool, typer.Option(help="Take the report from the cache when no file changed.")] = True,
     infra: Annotated[bool, typer.Option("--infra", help="Measure the infrastructure too, as `chaosd doctor`.")] = False,
 ) -> int:
@@ -77,7 +81,7 @@ def check(
     _whole(rule, tier2=tier2, events=bool(events), replay=replay)
     has_evolution = snapshots.is_dir() or bool(events)
     evolution = Evolution(snapshots, compatibility, replay, tuple(events or ())) if has_evolution else None
-    report = (checked if cache else _unchecked)(path, rule, evolution, tier2=installed() if tier2 else "")
+    report = (checked if cache else _unchecked)(path, rule, evolution, tier2=installed() if tier2 else "", jobs=jobs)
     if infra:
         report = _with_infrastructure(report)
     if baseline is not None:
@@ -126,10 +130,12 @@ def probe(
     return int(Exit.FAIL if wrong else Exit.PASS)
 
 
-def _unchecked(path: Path, rules: list[str] | None, evolution: Evolution | None, *, tier2: str) -> Report:
+def _unchecked(
+    path: Path, rules: list[str] | None, evolution: Evolution | None, *, tier2: str, jobs: int | None
+) -> Report:
     from chaosd.preflight.check import run
 
-    return run(path, rules, evolution, tier2=bool(tier2))
+    return run(path, rules, evolution, tier2=bool(tier2), jobs=jobs)
 
 
 def _with_infrastructure(report: Report) -> Report:

@@ -25,7 +25,12 @@ _KEPT_MAX = 64
 
 
 def checked(
-    root: Path, rules: Sequence[str] | None = None, evolution: Evolution | None = None, *, tier2: str = ""
+    root: Path,
+    rules: Sequence[str] | None = None,
+    evolution: Evolution | None = None,
+    *,
+    tier2: str = "",
+    jobs: int | None = None,
 ) -> Report:
     """As `check.run`; from the cache when nothing changed. `tier2` is the version of its checker, empty without it."""
     key = _key(root, rules, evolution, tier2)
@@ -35,7 +40,7 @@ def checked(
         return known
     from chaosd.preflight import check  # noqa: PLC0415 - slow to import, and mostly not needed
 
-    report = check.run(root, rules, evolution, tier2=bool(tier2))
+    report = check.run(root, rules, evolution, tier2=bool(tier2), jobs=jobs)
     _write(file, report)
     return report
 

@@ -211,7 +211,9 @@ def _call_on_self(info: ClassInfo, node: ast.Call, me: str) -> None:
 
 def _from_outside(found: Declarations) -> None:
     """Attributes stored from outside, keys that are filled, and names that are asked for before they are used."""
-    for node in walk(found.source.tree):
+    nodes = walk(found.source.tree)
+    found.size = len(nodes)
+    for node in nodes:
         if type(node) not in _LOOKED_AT:
             continue
         if isinstance(node, ast.Attribute):

@@ -135,6 +135,7 @@ class Declarations:
     """Everything that one module declares. `nodes` finds the declaration of a definition's syntax node."""
 
     source: Source
+    size: int = 0  # syntax nodes
     names: Names = field(default_factory=Names)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
     functions: dict[str, FunctionInfo] = field(default_factory=dict)

@@ -45,21 +45,19 @@ _FIELDS = _ByType()
 
 def children(node: ast.AST) -> list[ast.AST]:
     """The nodes right below one, in the order of the source; contexts and operators are left out."""
-    found: list[ast.AST] = []
-    for field in _FIELDS[type(node)]:
-        held = getattr(node, field, None)
-        if type(held) is list:
-            found += held if None not in held else [child for child in held if child is not None]
-        elif held is not None:
-            found.append(held)
-    return found
+    return _with_those_below((node,), [])
 
 
 def walk(*roots: ast.AST) -> list[ast.AST]:
     """The roots and everything below them, level by level as `ast.walk` goes."""
     found: list[ast.AST] = list(roots)
+    return _with_those_below(found, found)
+
+
+def _with_those_below(nodes: Iterable[ast.AST], found: list[ast.AST]) -> list[ast.AST]:
+    """Append the nodes right below each of some; where these are `found` itself, it grows until nothing is below."""
     fields = _FIELDS
-    for node in found:
+    for node in nodes:
         for field in fields[type(node)]:
             held = getattr(node, field, None)
             if type(held) is list:

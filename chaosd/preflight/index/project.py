@@ -152,6 +152,16 @@ class Project:
                 return None
         return found
 
+    def parts(self, number: int) -> list[frozenset[str]]:
+        """The modules in parts of about the same size; as many as there are modules at most."""
+        parts: list[set[str]] = [set() for _ in range(max(1, min(number, len(self.modules))))]
+        sizes = [0] * len(parts)
+        for name, declared in sorted(self.modules.items(), key=lambda pair: (-pair[1].size, pair[0])):
+            at = sizes.index(min(sizes))
+            parts[at].add(name)
+            sizes[at] += declared.size
+        return list(map(frozenset, parts))
+
     def lineage(self, key: str) -> tuple[list[ClassInfo], list[str | None]]:
         """The class and its project bases, nearest first, and its other bases by dotted name (None: not understood)."""
         if key in self._lineages:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from chaosd.preflight.index.declared import Declarations
 from chaosd.preflight.index.project import Project
 from chaosd.preflight.index.shape import Shapes
 from chaosd.preflight.infer.interpreter import Later, run_function, run_module
-from chaosd.preflight.infer.world import Flow, Flows, Key, Record, World
+from chaosd.preflight.infer.world import Flow, Flows, Key, Record, World, together
+from chaosd.process.crew import Exchange, alone
 
 ROUNDS_MAX = 5  # values travel one step a round: a factory, its caller, a constructor, an attribute, its use
 _RECURSION_LIMIT = 10_000  # long chains of calls and additions nest the syntax tree deeply
@@ -17,45 +19,59 @@ _RECURSION_LIMIT = 10_000  # long chains of calls and additions nest the syntax 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A project, what flows where, and the value of every expression."""
+    """A project, what flows where, and the value of every expression.
+
+    Where several processes share the work, `record` holds the modules of one `part` of the project. What rules ask of
+    all of them stands in `gathered`, by what gathers it.
+    """
 
     project: Project
     shapes: Shapes
     flows: Flows
     record: Record
+    part: Collection[str]
+    gathered: dict[str, frozenset[object]] = field(default_factory=dict)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there are modules that this process has no record of."""
+        return len(self.part) < len(self.project.modules)
 
 
-def analyse(project: Project) -> Analysis:
-    """Infer values for the whole project.
+def analyse(project: Project, part: Collection[str] | None = None, exchange: Exchange = alone) -> Analysis:
+    """Infer values for the modules of one part of the project, by default for all.
 
     Each round reads only what the round before saw, and starts from "anything is possible": whichever round is the
-    last, its values are a safe description.
+    last, its values are a safe description. That is why the modules of a round may be interpreted by several
+    processes; what each let flow is joined in the order of their names, whoever interpreted them.
     """
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, _RECURSION_LIMIT))
     try:
-        return _analyse(project)
+        return _analyse(project, project.modules if part is None else part, exchange)
     finally:
         sys.setrecursionlimit(before)
 
 
-def _analyse(project: Project) -> Analysis:
+def _analyse(project: Project, part: Collection[str], exchange: Exchange) -> Analysis:
     world = World(project, Shapes(project))
-    modules = [_Module(project.modules[name]) for name in sorted(project.modules)]
+    modules = {name: _Module(project.modules[name]) for name in sorted(part)}
+    flows: dict[str, Flows] = {}
     changed: set[Key] | None = None
     for _ in range(ROUNDS_MAX):
-        world.seen = Flows()
-        for module in modules:
-            module.interpret(world, changed)
-        changed = world.seen.changed_since(world.known)
+        new = {name: module.interpret(world, changed) for name, module in modules.items() if not module.stands(changed)}
+        for found in exchange(new):
+            flows.update(found)
+        seen = together(flows[name] for name in sorted(flows))
+        changed = seen.changed_since(world.known)
         if not changed:
             break
-        world.known = world.seen
+        world.known = seen
     record = Record()
-    for module in modules:
+    for module in modules.values():
         for unit in (module.body, *module.functions):
             record.add(unit.record)
-    return Analysis(project, world.shapes, world.known, record)
+    return Analysis(project, world.shapes, world.known, record, part)
 
 
 @dataclass(slots=True)
@@ -96,8 +112,13 @@ class _Module:
     defined: list[Later] = field(default_factory=list)
     functions: list[_Unit] = field(default_factory=list)
 
-    def interpret(self, world: World, changed: set[Key] | None) -> None:
-        """Interpret whatever read something that has changed, in the order of the source."""
+    def stands(self, changed: set[Key] | None) -> bool:
+        """Whether nothing in the module need be interpreted again."""
+        return self.body.stands(changed) and all(unit.stands(changed) for unit in self.functions)
+
+    def interpret(self, world: World, changed: set[Key] | None) -> Flows:
+        """Interpret whatever read something that has changed, in the order of the source; what the module let flow."""
+        world.seen = Flows()
         if self.body.stands(changed):
             self.body.repeat(world)
         else:
@@ -110,3 +131,4 @@ class _Module:
             else:
                 unit.enter(world)
                 run_function(world, scope, function)
+        return world.seen

@@ -48,6 +48,7 @@ class Evaluator:
     def __init__(self, world: World, frame: Frame) -> None:
         self.world = world
         self.frame = frame
+        self._record = world.record
 
     def value(self, node: ast.expr | None) -> Values:
         """The values of an expression; None as a node is the constant None."""
@@ -56,15 +57,16 @@ class Evaluator:
         kind = type(node)
         handler = _HANDLERS.get(kind)
         found = handler(self, node) if handler is not None else self._anything(node)
-        doubted = self.frame.doubted
-        if doubted and (kind is ast.Name or kind is ast.Attribute) and dotted(node) in doubted:
-            found = UNKNOWN
+        if kind is ast.Name or kind is ast.Attribute:
+            doubted = self.frame.doubted
+            if doubted and dotted(node) in doubted:
+                found = UNKNOWN
         self.record(node, found)
         return found
 
     def record(self, node: ast.AST, found: Values) -> None:
         """Keep a node for the rules."""
-        record = self.world.record
+        record = self._record
         record.values[node] = found
         kind = type(node)
         if kind in RECORDED:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chaosd.preflight.index.declared import ClassInfo, FunctionInfo
 from chaosd.preflight.index.project import Project
@@ -17,7 +19,7 @@ Key = tuple[str, str, str]  # (what, where, name): ("parameter", function, "clie
 
 @dataclass(slots=True)
 class Flows:
-    """The values that reach each place in one round, those of tests apart from those of the product.
+    """The values that reach each place in one round from some code, those of tests apart from those of the product.
 
     `escaped` are functions and classes that are handed around, `sites` the places in the product
     that feed an attribute or a parameter.
@@ -66,8 +68,23 @@ class Flows:
         return self.tests.get(key) if found is None else found
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+def together(parts: Iterable[Flows]) -> Flows:
+    """What flows from several pieces of code, joined in their order."""
+    whole = Flows()
+    for part in parts:
+        for table, more in ((whole.product, part.product), (whole.tests, part.tests)):
+            for key, values in more.items():
+                before = table.get(key)
+                table[key] = values if before is None or before is values else join(before, values)
+        whole.escaped |= part.escaped
+        for key, sites in part.sites.items():
+            whole.sites[key] = whole.sites[key] | sites if key in whole.sites else sites
+        for origin, keys in part.written.items():
+            whole.written[origin] = whole.written[origin] | keys if origin in whole.written else keys
+    return whole
+
+
+class Use(NamedTuple):
     """A node that rules look at, where it stands and how sure it is to run.
 
     `guarded`: inside a `try` that expects an AttributeError or TypeError. `certain`: runs whenever its function is
@@ -121,8 +138,8 @@ RECORDED: frozenset[type[ast.AST]] = frozenset(
 
 @dataclass(slots=True)
 class World:
-    """The project, the flows of the round before (`known`) and of this one (`seen`), and the record of the module that
-    is being interpreted.
+    """The project, the flows of the round before (`known`), and those (`seen`) and the record of the module that is
+    being interpreted.
 
     `reads` and `given` are what the module that is being interpreted asked for, and what it let flow.
     """

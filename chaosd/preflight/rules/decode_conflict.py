@@ -11,6 +11,7 @@ from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.redis import depends_on_mode
 from chaosd.preflight.infer.values import Instance, RedisClient, RedisCommand, Site, Values
+from chaosd.preflight.rules.rule import gathered
 
 _ASKED = frozenset({"bytes", "str", "bytearray"})
 
@@ -20,7 +21,7 @@ def conflicts(analysis: Analysis) -> Iterator[Finding]:
 
     A class that looks at the type of what it gets, or never reads a reply that depends on the mode, is fine.
     """
-    for cls, name in sorted(_read_in_both_modes(analysis)):
+    for cls, name in sorted(gathered(analysis, read_in_both_modes)):
         info = analysis.project.classes[cls]
         sites = analysis.flows.sites.get(("attribute", cls, name), set())
         stores = [site for site, values in sites if _clients(values)]
@@ -30,7 +31,8 @@ def conflicts(analysis: Analysis) -> Iterator[Finding]:
         yield _finding(analysis, info, name, place)
 
 
-def _read_in_both_modes(analysis: Analysis) -> set[tuple[str, str]]:
+def read_in_both_modes(analysis: Analysis) -> set[tuple[str, str]]:
+    """Class and name of the attributes whose replies are read, and may be of either mode."""
     found: set[tuple[str, str]] = set()
     for use in analysis.record.uses.get(ast.Call, []):
         node = use.node

@@ -23,7 +23,7 @@ from chaosd.preflight.infer.values import (
     elements,
 )
 from chaosd.preflight.infer.world import Use
-from chaosd.preflight.rules.decode_conflict import conflicts
+from chaosd.preflight.rules.decode_conflict import conflicts, read_in_both_modes
 from chaosd.preflight.rules.rule import Rule, vouched_for
 
 _OTHER = {"str": "bytes", "bytes": "str"}
@@ -233,4 +233,6 @@ _LOOKS: dict[type[ast.AST], Callable[..., _Found]] = {
     ast.Return: _return,
 }
 
-rule = Rule("decode-mode", "a Redis reply used in the other decode mode than its client's", _find)
+rule = Rule(
+    "decode-mode", "a Redis reply used in the other decode mode than its client's", _find, gathers=(read_in_both_modes,)
+)

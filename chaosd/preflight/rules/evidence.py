@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from chaosd.preflight.index.declared import ClassInfo, FunctionInfo
 from chaosd.preflight.infer.analysis import Analysis
@@ -26,16 +26,18 @@ def fed_to(analysis: Analysis, use: Use, node: ast.expr) -> Values | None:
     return None
 
 
-def protocols(analysis: Analysis) -> Iterator[tuple[ClassInfo, Key]]:
-    """The places that are annotated with a protocol of the project: parameters, and fields of classes."""
+def protocols(analysis: Analysis, modules: Collection[str]) -> Iterator[tuple[ClassInfo, Key]]:
+    """The places in some modules that are annotated with a protocol of the project: parameters and fields."""
     for function in analysis.project.functions.values():
+        if function.source.module not in modules:
+            continue
         spec = function.node.args
         for item in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             found = _protocol(analysis, function, item.annotation)
             if found is not None:
                 yield found, ("parameter", function.key, item.arg)
     for info in analysis.project.classes.values():
-        for name, node in info.fields.items():
+        for name, node in info.fields.items() if info.source.module in modules else ():
             for atom in _promised(analysis, info.source.module, node.annotation):
                 if analysis.shapes.of(atom.cls).is_protocol:
                     yield analysis.project.classes[atom.cls], ("attribute", info.key, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Set as AbstractSet
 
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Atom, ClassRef, External, Instance
@@ -41,7 +42,7 @@ def _classes(analysis: Analysis, node: ast.expr) -> set[str]:
     return own.union(*(analysis.project.subclasses.get(cls, set()) for cls in own))
 
 
-def lacking(analysis: Analysis, use: Use, named: ast.Attribute, made: set[str]) -> str | None:
+def lacking(analysis: Analysis, use: Use, named: ast.Attribute, made: AbstractSet[str]) -> str | None:
     """The class that has no such attribute, None when there is any doubt."""
     values = analysis.record.of(named.value)
     without = [atom for atom in values.atoms if _lacks(analysis, atom, named.attr, made)]
@@ -53,7 +54,7 @@ def lacking(analysis: Analysis, use: Use, named: ast.Attribute, made: set[str]) 
     return min(atom.cls for atom in without if isinstance(atom, Instance | ClassRef))
 
 
-def _lacks(analysis: Analysis, atom: Atom, name: str, made: set[str]) -> bool:
+def _lacks(analysis: Analysis, atom: Atom, name: str, made: AbstractSet[str]) -> bool:
     if not isinstance(atom, Instance | ClassRef):
         return False
     shapes, shape = analysis.shapes, analysis.shapes.of(atom.cls)

@@ -10,11 +10,11 @@ from chaosd.kernel.finding import Finding
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Container
 from chaosd.preflight.rules.lacking import directly_made, filled_by_name, lacking
-from chaosd.preflight.rules.rule import Rule, at, hint, uses, vouched_for
+from chaosd.preflight.rules.rule import Rule, at, gathered, hint, uses, vouched_for
 
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
-    made, filled = directly_made(analysis), filled_by_name(analysis)
+    made, filled = gathered(analysis, directly_made), gathered(analysis, filled_by_name)
     called = {id(use.node.func) for use in analysis.record.uses.get(ast.Call, []) if isinstance(use.node, ast.Call)}
     for use in uses(analysis, ast.Attribute):
         node = use.node
@@ -39,4 +39,9 @@ def _is_attribute_of_dict(analysis: Analysis, node: ast.Attribute) -> bool:
     return bool(written) and len(written) == len(values.atoms) and not values.open and not hasattr(dict, node.attr)
 
 
-rule = Rule("missing-attribute", "an attribute read that the object's class does not have", _find)
+rule = Rule(
+    "missing-attribute",
+    "an attribute read that the object's class does not have",
+    _find,
+    gathers=(directly_made, filled_by_name),
+)

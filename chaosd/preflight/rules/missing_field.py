@@ -10,7 +10,7 @@ from chaosd.preflight.index.declared import Imported
 from chaosd.preflight.index.fields import Field, Record, accepts_none
 from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
-from chaosd.preflight.rules.rule import Rule, at, uses
+from chaosd.preflight.rules.rule import Rule, at, gathered, uses
 from chaosd.preflight.rules.unknown_field import made_record
 
 _ONLY_IN_PYDANTIC_2 = frozenset(
@@ -70,8 +70,12 @@ def _pydantic_2(analysis: Analysis) -> bool:
         for what in declared.names.bound.values():
             if isinstance(what, Imported) and what.module.startswith("pydantic") and what.name in _ONLY_IN_PYDANTIC_2:
                 return True
-    uses_ = analysis.record.uses.get(ast.Attribute, [])
-    return any(isinstance(use.node, ast.Attribute) and use.node.attr in _METHODS_OF_PYDANTIC_2 for use in uses_)
+    return bool(gathered(analysis, _methods_of_pydantic_2))
 
 
-rule = Rule("missing-field", "a record made without a field that it needs", _find)
+def _methods_of_pydantic_2(analysis: Analysis) -> set[str]:
+    named = analysis.record.uses.get(ast.Attribute, [])
+    return {use.node.attr for use in named if isinstance(use.node, ast.Attribute)} & _METHODS_OF_PYDANTIC_2
+
+
+rule = Rule("missing-field", "a record made without a field that it needs", _find, gathers=(_methods_of_pydantic_2,))

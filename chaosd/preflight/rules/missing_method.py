@@ -10,13 +10,13 @@ from chaosd.kernel.finding import Finding
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Scalar
 from chaosd.preflight.rules.lacking import directly_made, filled_by_name, lacking
-from chaosd.preflight.rules.rule import Rule, at, hint, uses, vouched_for
+from chaosd.preflight.rules.rule import Rule, at, gathered, hint, uses, vouched_for
 
 _BUILTIN: dict[str, type] = {"str": str, "int": int, "bytes": bytes}
 
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
-    made, filled = directly_made(analysis), filled_by_name(analysis)
+    made, filled = gathered(analysis, directly_made), gathered(analysis, filled_by_name)
     for use in uses(analysis, ast.Call):
         if not isinstance(use.node, ast.Call) or not isinstance(use.node.func, ast.Attribute):
             continue
@@ -45,4 +45,9 @@ def _builtin(analysis: Analysis, called: ast.Attribute) -> str | None:
     return min(kinds) if not any(hasattr(_BUILTIN[kind], called.attr) for kind in kinds) else None
 
 
-rule = Rule("missing-method", "a method called on an object whose class does not have it", _find)
+rule = Rule(
+    "missing-method",
+    "a method called on an object whose class does not have it",
+    _find,
+    gathers=(directly_made, filled_by_name),
+)

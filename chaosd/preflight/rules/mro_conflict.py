@@ -92,4 +92,4 @@ def _order(analysis: Analysis, key: str, working: dict[str, list[str] | None]) -
     return merged
 
 
-rule = Rule("mro-conflict", "a class whose bases cannot be combined", _find)
+rule = Rule("mro-conflict", "a class whose bases cannot be combined", _find, once=True)

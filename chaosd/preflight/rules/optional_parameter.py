@@ -10,12 +10,12 @@ from chaosd.preflight.index.declared import ClassInfo, FunctionInfo, dotted
 from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Instance, Site
-from chaosd.preflight.rules.rule import Rule, at, uses, vouched_for
+from chaosd.preflight.rules.rule import Rule, at, gathered, uses, vouched_for
 
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
     asked: dict[str, set[str]] = {}
-    kept = _kept(analysis)
+    kept = dict(gathered(analysis, _kept))
     for use in uses(analysis, ast.Attribute):
         node = use.node
         if not isinstance(node, ast.Attribute) or not use.certain or use.function is None or hasattr(None, node.attr):
@@ -61,12 +61,12 @@ def _omitted(analysis: Analysis, function: FunctionInfo, name: str) -> Site | No
     return min(sites, key=lambda site: (site.path, site.line), default=None)
 
 
-def _kept(analysis: Analysis) -> dict[tuple[str, str], Site]:
+def _kept(analysis: Analysis) -> set[tuple[tuple[str, str], Site]]:
     """Attributes that hold nothing but an optional parameter of the constructor that some call leaves out."""
-    found: dict[tuple[str, str], Site] = {}
+    found: set[tuple[tuple[str, str], Site]] = set()
     for key, info in analysis.project.classes.items():
         init = info.methods.get("__init__")
-        if init is None or analysis.shapes.of(key).surprises:
+        if init is None or info.source.module not in analysis.part or analysis.shapes.of(key).surprises:
             continue
         optional = _optional(init)
         if not optional:
@@ -78,7 +78,7 @@ def _kept(analysis: Analysis) -> dict[tuple[str, str], Site]:
                 continue
             site = _omitted(analysis, init, name[1])
             if site is not None and name[1] not in _asked_about(init.node):
-                found[key, name[0]] = site
+                found.add(((key, name[0]), site))
     return found
 
 
@@ -144,4 +144,9 @@ def _names(part: ast.AST | None) -> Iterator[str]:
             yield path
 
 
-rule = Rule("optional-parameter", "an optional collaborator that is left out, and used without a question", _find)
+rule = Rule(
+    "optional-parameter",
+    "an optional collaborator that is left out, and used without a question",
+    _find,
+    gathers=(_kept,),
+)

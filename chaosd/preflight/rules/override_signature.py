@@ -17,7 +17,6 @@ from chaosd.preflight.rules.rule import Rule, uses, vouched_for
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
     world = World(analysis.project, analysis.shapes)
-    told: set[str] = set()
     for use in uses(analysis, ast.Call):
         node = use.node
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -27,11 +26,10 @@ def _find(analysis: Analysis) -> Iterator[Finding]:
         refs = {atom.function for atom in analysis.record.of(node.func).atoms if isinstance(atom, FunctionRef)}
         for given in _reached(analysis, world, use, node.func):
             base = _overridden(analysis, given)
-            if given.key in told or base is None or (refs and refs == {given.key}):
+            if base is None or (refs and refs == {given.key}):
                 continue
             problem = function_misfit(analysis, given, node, skip=1)
             if problem and function_misfit(analysis, base, node, skip=1) is None and given.source.reported:
-                told.add(given.key)
                 text = (
                     f"{shown(analysis, given)} {problem}, unlike {shown(analysis, base)}: see the call at {_site(use)}"
                 )
@@ -64,4 +62,6 @@ def _overridden(analysis: Analysis, method: FunctionInfo) -> FunctionInfo | None
     return None
 
 
-rule = Rule("override-signature", "an override that cannot be called like the method it replaces", _find)
+rule = Rule(
+    "override-signature", "an override that cannot be called like the method it replaces", _find, one_per_place=True
+)

@@ -12,7 +12,7 @@ from chaosd.preflight.index.nodes import walk
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import Container, Instance
 from chaosd.preflight.infer.world import Use
-from chaosd.preflight.rules.rule import Rule, at, hint, uses
+from chaosd.preflight.rules.rule import Rule, at, gathered, hint, uses
 
 _FROM_OUTSIDE = frozenset(
     "model_validate model_validate_json model_validate_strings parse_obj parse_raw validate_python validate_json "
@@ -23,7 +23,7 @@ _CAUGHT = frozenset({"KeyError", "LookupError", "Exception", "BaseException"})
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
     filled = set[str]().union(*(declared.filled for declared in analysis.project.modules.values()))
-    parsed = _parsed(analysis)
+    parsed = bool(gathered(analysis, _parses))
     for use in uses(analysis, ast.Subscript):
         node = use.node
         if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Load):
@@ -43,10 +43,10 @@ def _find(analysis: Analysis) -> Iterator[Finding]:
         yield at(rule.name, use, node, text, symbol=key, defined_at=origins[0])
 
 
-def _parsed(analysis: Analysis) -> bool:
-    """Records are also read from JSON: what their fields hold is then not only what the project writes."""
-    calls = analysis.record.uses.get(ast.Attribute, [])
-    return any(isinstance(use.node, ast.Attribute) and use.node.attr in _FROM_OUTSIDE for use in calls)
+def _parses(analysis: Analysis) -> set[str]:
+    """How records are also read from JSON: what their fields hold is then not only what the project writes."""
+    named = analysis.record.uses.get(ast.Attribute, [])
+    return {use.node.attr for use in named if isinstance(use.node, ast.Attribute)} & _FROM_OUTSIDE
 
 
 def _is_field_of_record(analysis: Analysis, node: ast.expr) -> bool:
@@ -69,4 +69,4 @@ def _is_ready(use: Use, key: str) -> bool:
     return False
 
 
-rule = Rule("payload-key-mismatch", "a key read from a payload that is written without it", _find)
+rule = Rule("payload-key-mismatch", "a key read from a payload that is written without it", _find, gathers=(_parses,))

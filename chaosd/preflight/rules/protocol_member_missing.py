@@ -17,7 +17,7 @@ _PLAIN_BASES = _ABSTRACT_BASES | {"typing.Generic", "builtins.object"}
 
 
 def _find(analysis: Analysis) -> Iterator[Finding]:
-    for protocol, key in protocols(analysis):
+    for protocol, key in protocols(analysis, analysis.part):
         wanted = methods_of(analysis, protocol) or {}
         for site, cls in passed(analysis, key):
             shape, info = analysis.shapes.of(cls), analysis.project.classes[cls]

@@ -18,7 +18,7 @@ from chaosd.preflight.rules.rule import Rule
 def _find(analysis: Analysis) -> Iterator[Finding]:
     world = World(analysis.project, analysis.shapes)
     told: set[tuple[str, str]] = set()
-    for protocol, key in protocols(analysis):
+    for protocol, key in protocols(analysis, analysis.project.modules):
         for site, cls in passed(analysis, key):
             for name, wanted in (methods_of(analysis, protocol) or {}).items():
                 given = world.method(cls, name)
@@ -68,4 +68,4 @@ def _ways_to_call(wanted: FunctionInfo) -> Iterator[ast.Call]:
         yield ast.Call(ast.Name("f", ast.Load()), arguments, [ast.keyword(name, ast.Constant(None)) for name in words])
 
 
-rule = Rule("protocol-signature", "a method that cannot be called the way its protocol says", _find)
+rule = Rule("protocol-signature", "a method that cannot be called the way its protocol says", _find, once=True)

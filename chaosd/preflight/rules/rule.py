@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from chaosd.kernel.finding import Finding
 from chaosd.preflight.infer.analysis import Analysis
 from chaosd.preflight.infer.values import FunctionRef
 from chaosd.preflight.infer.world import Use
+from chaosd.process.crew import Exchange
+
+T = TypeVar("T")
+Gather = Callable[[Analysis], set[T]]  # facts of a part of a project, those of all parts are united
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`name` is what a suppression names and what docs/preflight/<name>.md explains."""
+    """`name` is what a suppression names and what docs/preflight/<name>.md explains.
+
+    Several processes may each apply it to a part of the project, with a record of that part only; a rule that asks for
+    what is recorded anywhere names in `gathers` the functions that gather it. One that needs no record is applied
+    `once`. `one_per_place`: of several findings at one place the least is told.
+    """
 
     name: str
     summary: str
     find: Callable[[Analysis], Iterator[Finding]]
+    gathers: tuple[Gather[Any], ...] = ()
+    once: bool = False
+    one_per_place: bool = False
+
+
+def gathered(analysis: Analysis, gather: Gather[T]) -> frozenset[T]:
+    """The facts of the whole project. Raises LookupError when only a part's can be known: the rule does not name it."""
+    name = f"{gather.__module__}.{gather.__name__}"
+    if name not in analysis.gathered:
+        if analysis.is_partial:
+            raise LookupError(f"{name} is not among what its rule gathers")
+        analysis.gathered[name] = frozenset(gather(analysis))
+    return cast("frozenset[T]", analysis.gathered[name])
+
+
+def gather_all(analysis: Analysis, rules: Iterable[Rule], exchange: Exchange) -> None:
+    """Gather what the rules ask of the whole project."""
+    own = {
+        f"{gather.__module__}.{gather.__name__}": frozenset(gather(analysis))
+        for gather in dict.fromkeys(gather for rule in rules for gather in rule.gathers)
+    }
+    for found in exchange(own):
+        for name, facts in found.items():
+            analysis.gathered[name] = analysis.gathered.get(name, frozenset()) | facts
 
 
 def vouched_for(analysis: Analysis, use: Use, attribute: str) -> bool:

@@ -14,4 +14,4 @@ def _find(analysis: Analysis) -> Iterator[Finding]:
         yield Finding(broken.path, broken.line, broken.column, "syntax-error", f"does not parse: {broken.problem}")
 
 
-rule = Rule("syntax-error", "a file that does not parse", _find)
+rule = Rule("syntax-error", "a file that does not parse", _find, once=True)
