@@ -30,6 +30,12 @@ app = typer.Typer(
     add_completion=False,
 )
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="Folder or file of Python source. It is read, never run.")]
+Tier2 = Annotated[
+    bool, typer.Option("--tier2", help="Ask a type checker too, pyrefly, on a copy with what was inferred.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=64, help="Processes that share the work; by default what pays off.")
+]
 Snapshots = Annotated[Path, typer.Option("--snapshots", help="Folder of the schema snapshots.")]
 
 
@@ -54,13 +60,8 @@ def check(
     events: Annotated[
         list[Path] | None, typer.Option("--events", help="JSONL of recorded events to be read; may be repeated.")
     ] = None,
-    tier2: Annotated[
-        bool, typer.Option("--tier2", help="Ask a type checker too, pyrefly, on a copy with what was inferred.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, max=64, help="Processes that share the work; by default what pays off."),
-    ] = None,
+    tier2: Tier2 = False,
+    jobs: Jobs = None,
     cache: Annotated[bool, typer.Option(help="Take the report from the cache when no file changed.")] = True,
     infra: Annotated[bool, typer.Option("--infra", help="Measure the infrastructure too, as `chaosd doctor`.")] = False,
 ) -> int:
@@ -79,8 +80,8 @@ def check(
     if (prune or write_baseline) and baseline is None:
         raise UsageError("--prune and --write-baseline need a baseline", remedy="name it with --baseline FILE")
     _whole(rule, tier2=tier2, events=bool(events), replay=replay)
-    has_evolution = snapshots.is_dir() or bool(events)
-    evolution = Evolution(snapshots, compatibility, replay, tuple(events or ())) if has_evolution else None
+    held_against = Evolution(snapshots, compatibility, replay, tuple(events or ()))
+    evolution = held_against if snapshots.is_dir() or events else None
     report = (checked if cache else _unchecked)(path, rule, evolution, tier2=installed() if tier2 else "", jobs=jobs)
     if infra:
         report = _with_infrastructure(report)

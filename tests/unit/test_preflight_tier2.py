@@ -32,6 +32,17 @@ class Service:
 Service(Metrics()).ä(3, "x")
 """
 
+STAND_IN = """try:
+    from library import Lazy
+except ImportError:
+    class Lazy: ...
+
+def unwrap(it):
+    return it.wrapped
+
+unwrap(Lazy())
+"""
+
 
 @pytest.fixture
 def analysis(tmp_path):
@@ -93,6 +104,33 @@ def test_error_is_told_at_its_line_unless_tier_1_says_something_of_it(analysis):
 )
 def test_error_with_a_doubt_is_not_told(analysis, row):
     assert [place for place in told(analysis, row) if place[0] != 9] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "is_told"),
+    [
+        (
+            "def key(text: str): ...\n\ndef count(name: bytes):\n    name = str(name)\n    key(name)\n",
+            (5, "bad-argument-type", "Argument `bytes` is not assignable to parameter `text` with type `str`"),
+            False,
+        ),
+        (
+            "def key(text: str): ...\n\ndef count(name: bytes):\n    key(name)\n",
+            (4, "bad-argument-type", "Argument `bytes` is not assignable to parameter `text` with type `str`"),
+            True,
+        ),
+        (
+            STAND_IN,
+            (7, "missing-attribute", "Object of class `Lazy` has no attribute `wrapped`"),
+            False,
+        ),
+    ],
+    ids=["parameter that gets another value", "parameter as it is annotated", "stand-in of a library's class"],
+)
+def test_error_counts_only_where_tier_1_takes_the_value_for_the_same(tmp_path, source, row, is_told):
+    (tmp_path / "service.py").write_text(source, encoding="utf-8")
+    found = list(findings(analyse(load(Layout.of(tmp_path))), set(), fake_checker(row)))
+    assert [finding.line for finding in found] == ([row[0]] if is_told else [])
 
 
 def test_checker_finds_what_tier_1_does_not_follow(tmp_path, pyrefly):

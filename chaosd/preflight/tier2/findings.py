@@ -20,6 +20,7 @@ from chaosd.preflight.tier2 import checker
 from chaosd.preflight.tier2.shadow import Shadow, write
 
 _ATTRIBUTE = re.compile(r"(?:Object of class|Class) `([\w.]+)` has no (?:class )?attribute `(\w+)`")
+_ARGUMENT = re.compile(r"Argument `([^`]+)` is not assignable")
 _QUOTED = re.compile(r"`([^`]+)`")
 _BYTES = re.compile(r"(?:builtins\.)?(?:bytes|bytearray|memoryview|Literal\[b['\"].*\]|Buffer)")
 _TEXT = re.compile(r"(?:builtins\.)?(?:str|LiteralString|Literal\[['\"].*\])")
@@ -61,7 +62,7 @@ def _mapped(
             use = attributes.get((path, error.line, found[2]))
             if use is not None and found[1] not in filled | unions and _lacks(analysis, use, found[1], found[2]):
                 yield _told(TIER2_ATTRIBUTE, use, f"{found[1]} has no attribute {found[2]!r}", f"{found[1]}.{found[2]}")
-        elif _mixes(error.text) and (use := places.get((path, error.line))) and _is_known(analysis, use.node):
+        elif _mixes(error.text) and (use := places.get((path, error.line))) and _is_known(analysis, use.node, error):
             yield _told(TIER2_BYTES, use, error.text.partition("\n")[0].replace("`", "'"), ast.unparse(use.node)[:80])
 
 
@@ -79,6 +80,8 @@ def _lacks(analysis: Analysis, use: Use, cls: str, name: str) -> bool:
     if others or len(analysis.record.of(receiver).atoms) > 1:
         return False
     keys = [key for key, info in analysis.project.classes.items() if info.name == cls]
+    if any(cls in analysis.project.modules[key.partition(":")[0]].names.unsure for key in keys):
+        return False  # one that stands in for a library's class where that is not installed
     shapes = [shape for key in keys for shape in (analysis.shapes.of(key), *analysis.shapes.below(key))]
     return bool(shapes) and all(shape.lacks(name) and not shape.is_protocol for shape in shapes)
 
@@ -98,20 +101,31 @@ def _in_unions(analysis: Analysis) -> set[str]:
     return found
 
 
-def _is_known(analysis: Analysis, node: ast.AST) -> bool:
-    """Tier 1 too takes one of the sides for bytes or text, and not only a literal: stubs often say either."""
+def _is_known(analysis: Analysis, node: ast.AST, error: checker.Error) -> bool:
+    """Tier 1 too takes one of the sides for bytes or text, and not only a literal: stubs often say either.
+
+    Where the error is about an argument, it must be what tier 1 takes the argument for: a parameter may be given
+    another value than its annotation says.
+    """
     if isinstance(node, ast.Call):
         sides = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
     elif isinstance(node, ast.BinOp):
         sides = [node.left, node.right]
     else:
         sides = [node.value] if isinstance(node, ast.Subscript) else []
+    given = _ARGUMENT.match(error.text)
     for side in sides:
         values = analysis.record.of(side)
         kinds = {atom.kind if isinstance(atom, Scalar) else "" for atom in values.atoms}
-        if not isinstance(side, ast.Constant) and not values.open and kinds in ({"str"}, {"bytes"}):
+        if isinstance(side, ast.Constant) or values.open or kinds not in ({"str"}, {"bytes"}):
+            continue
+        if given is None or side not in getattr(node, "args", ()) or kinds == {_plain_kind(given[1])}:
             return True
     return False
+
+
+def _plain_kind(told: str) -> str:
+    return "bytes" if _BYTES.fullmatch(told) else "str" if _TEXT.fullmatch(told) else ""
 
 
 def _mixes(text: str) -> bool:
