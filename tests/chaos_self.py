@@ -39,8 +39,8 @@ async def points(folder: Path, seed: int, drawn: int, only: int | None) -> list[
         await _tables(bed)
         breaches = await kill_points.catalogue(bed)
         measured = await kill_points.spans(bed, breaches)
-        for (fault, on), span in measured.items():
-            print(f"measured: {fault} on {on}: ends in {span.end:.0f} ms, serves {span.start:.0f} ms after its start")
+        for on, span in measured.items():
+            print(f"measured: {on} ends in {span.end:.0f} ms and serves {span.start:.0f} ms after its start")
         print(f"{drawn} points over {len(breaches)} faults, seed {seed}", flush=True)
         for point in kill_points.draw(seed, drawn, breaches):
             if only is not None and point.number != only:

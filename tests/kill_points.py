@@ -115,15 +115,14 @@ async def catalogue(bed: Testbed) -> list[Breach]:
     return [found[key] for key in sorted(found)]
 
 
-async def spans(bed: Testbed, breaches: Sequence[Breach]) -> dict[tuple[str, str], Span]:
-    """What ending and starting each process takes that some fault ends and its undo starts, the longer of two times."""
-    found: dict[tuple[str, str], Span] = {}
+async def spans(bed: Testbed, breaches: Sequence[Breach]) -> dict[str, Span]:
+    """What ending and starting each process takes that some fault ends and its undo starts: the longest of all times,
+    two for each such fault.
+    """
+    found: dict[str, Span] = {}
     for breach in breaches:
-        fault, key = FAULTS[breach.fault], (breach.fault, breach.on)
-        if not fault.starts or key in found:
-            continue
-        found[key] = Span(0.0, 0.0)
-        for _ in range(_MEASURED):
+        fault, on = FAULTS[breach.fault], breach.on
+        for _ in range(_MEASURED if fault.starts else 0):
             params = fault.params.model_validate(breach.params)
             memo = await fault.prepare(bed, breach.on, params)
             called_ns = _CLOCK.now_ns()
@@ -131,7 +130,8 @@ async def spans(bed: Testbed, breaches: Sequence[Breach]) -> dict[tuple[str, str
             ended_ns = _CLOCK.now_ns()
             cleared = await fault.undo(bed, breach.on, params, memo, "measured")
             end, start = (ended_ns - called_ns) / MS, (cleared.high_ns - ended_ns) / MS
-            found[key] = Span(max(found[key].end, end), max(found[key].start, start))
+            longest = found.get(on, Span(0.0, 0.0))
+            found[on] = Span(max(longest.end, end), max(longest.start, start))
     return found
 
 
@@ -355,7 +355,7 @@ class KillPoint:
         return [f"process {one.pid}" for one in spawn.marked(self._bed.record.marker) if one not in known]
 
 
-def late(point: Point, outcome: Outcome, measured: Mapping[tuple[str, str], Span]) -> list[str]:
+def late(point: Point, outcome: Outcome, measured: Mapping[str, Span]) -> list[str]:
     """Which promises of time were not kept. A surviving conductor heals at its own time: nothing is promised then.
 
     Every undo begins within a second, and toxics and pauses are gone within it. A process that the fault ends cannot
@@ -366,7 +366,7 @@ def late(point: Point, outcome: Outcome, measured: Mapping[tuple[str, str], Span
         return []
     second = WITHIN_NS / MS
     promised = {"undo begun": (outcome.begun_ms, second), "clear": (outcome.clear_ms, second)}
-    span = measured.get((point.breach.fault, point.breach.on))
+    span = measured.get(point.breach.on) if FAULTS[point.breach.fault].starts else None
     if span is None:
         promised["restarted"] = (outcome.started_ms, second)
     elif outcome.started_ms is not None:
