@@ -21,7 +21,7 @@ from _rounds import head, show
 
 from chaosd.conductor.instruments import FLUSH_S
 from chaosd.journal.columns import CANARIES
-from chaosd.journal.write import Columns
+from chaosd.journal.stream import Columns
 from chaosd.kernel.clock import SystemClock
 from chaosd.testbed.canary import Canaries
 from chaosd.testbed.testbed import Testbed, announce, owner_of_this_process, tear_down
