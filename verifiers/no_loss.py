@@ -29,7 +29,7 @@ from chaosd.journal.join import coordinates
 from chaosd.journal.model import Partition
 from chaosd.journal.table import Rows
 from chaosd.kernel.verdict import Grade, Verdict
-from chaosd.verification import found, stuck
+from chaosd.verification import found, inside, stuck
 from chaosd.verification.case import Case
 from chaosd.verification.missing import bounds, masked, missing, unidentified
 from chaosd.verification.obligations import owed, resolved, voided
@@ -39,7 +39,7 @@ ANOMALIES = ("LOST", "UNSEEN", "STUCK", "VANISHED", "RESURRECTED", "RECOVERED", 
 _HARMLESS = ("RECOVERED", "VOIDED")
 HOPS = {
     1: "broker_lost: acknowledged, yet not in the input log",
-    2: "committed past without a result",
+    inside.PASSED: "committed past without a result",
     3: "in the input, never committed past",
     4: "the topic's own retention or compaction may have taken it",
 }
@@ -68,8 +68,9 @@ def fold(case: Case, partition: Partition) -> Partial:
     done = resolved(rows)
     gone = missing(case, rows)
     unseen = owes & ~done & ~void & ~gone
+    lost = gone & (rows["kind"] == 0)
     findings = {
-        "LOST": _rows(rows, gone & (rows["kind"] == 0)),
+        "LOST": inside.attributed(case, partition, np.flatnonzero(lost), _rows(rows, lost)),
         "UNSEEN": _rows(rows, unseen),
         "STUCK": found.of_envelopes(rows[:0], rows["due_ns"][:0]),
         "VANISHED": _vanished(case, partition.sightings),
@@ -130,7 +131,7 @@ def conclude(case: Case, partial: Partial) -> Verdict:
         grade=grade,
         reasons=(*failing, *reasons),
         counts=found.counts(findings, ANOMALIES),
-        witnesses=found.witnesses(case, findings, ANOMALIES, HOPS),
+        witnesses=found.witnesses(case, findings, ANOMALIES, {**HOPS, **inside.hops(case)}),
         details={"loss": bounds(gone, partial.unidentified, unknown), **_deleted(case, partial.deleted)},
     )
 
@@ -150,7 +151,7 @@ def _seen_of(sightings: Rows, topic: int) -> int:
 
 def _rows(envelopes: Rows, mask: np.ndarray) -> np.ndarray:
     rows = envelopes[mask]
-    hop = np.where(rows["in_offset"] < 0, 1, np.where(rows["committed"] > 0, 2, 3))
+    hop = np.where(rows["in_offset"] < 0, 1, np.where(rows["committed"] > 0, inside.PASSED, 3))
     return found.of_envelopes(rows, rows["due_ns"], np.where(_missing(rows), hop, 0))
 
 

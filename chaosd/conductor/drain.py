@@ -176,8 +176,11 @@ def proofs(
 async def _fresh_read(context: Context, instruments: Instruments) -> None:
     """Have everything read again by a fresh consumer; without the tap nothing is read and that is a fact too."""
     done = instruments.tap.expect("fresh_read_done")
-    await instruments.tap.send({"cmd": "fresh_read"})
+    dsn = context.testbed.stack.endpoints.direct.postgres.dsn
+    await instruments.tap.send({"cmd": "fresh_read", "dsn": dsn})
     answer = await instruments.tap.wait_for(done, _FRESH_READ_S) if instruments.tap.alive else None
+    if why := (answer or {}).get("why"):
+        context.note(f"the fresh read is not complete: {why}")
     context.facts.append(
         "fresh_read",
         durable=True,

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 import chaosd
 from chaosd.conductor import operator, phases
 from chaosd.conductor.abort import guarding
@@ -41,7 +43,7 @@ from chaosd.kernel.errors import ChaosdError, Exit, HealError, JournalError, Run
 from chaosd.process.control import Child
 from chaosd.process.spawn import tail
 from chaosd.target.launch import checked
-from chaosd.traffic.config import told_of
+from chaosd.traffic.config import later, told_of
 
 _ABORTED_DRAIN_NS = 5 * SECOND
 _JUDGE_DEADLINE_S = 600.0
@@ -218,7 +220,7 @@ def _start_facts(context: Context, request: RunRequest) -> None:
         chaosd=chaosd.__version__,
         streams=experiment.traffic.streams,
         rate_hz=experiment.traffic.rate_hz,
-        topics=[asdict(topic) for topic in record.seen],
+        topics=[*(asdict(topic) for topic in record.seen), *to_builtins(later(experiment.pipeline))],
         group=record.group,
         partitions=record.topics[0].partitions,
         parts=list(context.testbed.parts),
@@ -239,11 +241,14 @@ def _target(experiment: Experiment, name: str) -> dict[str, Any]:
     pipeline = experiment.pipeline
     if pipeline is None:
         return {"name": name, "fifo": True}
+    kinds = pipeline.contract.kinds
     return {
         "name": name,
         "fifo": pipeline.fifo,
         "max_idle_ns": pipeline.max_idle_ns,
-        "results": [one.count for one in pipeline.contract.results],
+        "results": [one.count for one in kinds],
+        "optional": [number for number, one in enumerate(kinds) if one.optional],
+        "late": list(range(len(pipeline.contract.results), len(kinds))),
         "file": pipeline.digest,
         "processes": [f"{process}: {service.name}" for process, service, _ in pipeline.processes],
     }

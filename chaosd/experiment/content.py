@@ -39,6 +39,8 @@ class Role(IntEnum):
     INPUT = 0
     OUTPUT = 1
     DLQ = 2
+    INTERNAL = 3  # between two services: says how far an envelope came, and is not judged
+    TABLE = 4  # rows of a table, each a record; read when the run is over
 
 
 class Deviation(IntFlag):

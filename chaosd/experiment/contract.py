@@ -26,7 +26,8 @@ SPOILED = ("not_json", "wrong_encoding")
 class Result(msgspec.Struct, frozen=True):
     """`count` records on `topic` for each input, told by `type` from others there ("" = whatever is there).
 
-    `key` None: any. `fields`: place in the record → template of what must stand there.
+    `key` None: any. `fields`: place in the record → template of what must stand there. `optional`: an input may give
+    none of them.
     """
 
     topic: str
@@ -34,6 +35,25 @@ class Result(msgspec.Struct, frozen=True):
     count: int = 1
     key: str | None = "${key}"
     fields: dict[str, str] = {}
+    optional: bool = False
+
+
+class Table(msgspec.Struct, frozen=True):
+    """`count` rows in a table of PostgreSQL (`name`, or `schema.name`) for each input, whose identity is in `key`.
+
+    `columns`: name → template of its text.
+    """
+
+    name: str
+    key: str
+    columns: dict[str, str] = {}
+    count: int = 1
+    optional: bool = False
+
+    @property
+    def title(self) -> str:
+        """What it is called among the run's topics: no topic has a name with a space."""
+        return f"table {self.name}"
 
 
 class Letters(msgspec.Struct, frozen=True):
@@ -59,10 +79,25 @@ class Contract(msgspec.Struct, frozen=True):
     events: bool = False
     python: str = ""
     letters: Letters | None = None
+    tables: list[Table] = []
+
+    @property
+    def kinds(self) -> list[Result | Table]:
+        """What an input gives; a kind's number is its place here."""
+        return [*self.results, *self.tables]
+
+    @property
+    def owes_nothing(self) -> bool:
+        """Whether an input may give no result at all."""
+        return all(one.optional for one in self.kinds)
 
     def not_judged(self) -> list[str]:
         """What of the results and dead letters nobody looks at, for people to know."""
         found = []
+        if self.owes_nothing:
+            found.append("loss: every result is optional")
+        plain = [one.name for one in self.tables if not one.columns]
+        found += [f"the columns of {name}: the target file has no rules for them" for name in plain]
         for one in self.results:
             if not one.fields:
                 found.append(f"the fields of {one.topic}: the target file has no rules for them")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chaosd.experiment.contract import SPOILED
 from chaosd.experiment.overlays import PoisonParams
-from chaosd.experiment.spec import Experiment, Traffic
+from chaosd.experiment.spec import Expect, Experiment, Traffic
 from chaosd.experiment.target import TARGET, Pipeline
 from chaosd.experiment.timeline import Step
 from chaosd.kernel import names
@@ -32,6 +32,7 @@ def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
         replicas=len(pipeline.processes),
         pipeline=pipeline,
         traffic=traffic,
+        expect=_expect(experiment.expect, pipeline),
         # What is known of the experiment's own target says nothing about another.
         known=experiment.known if experiment.pipeline is None else None,
         notes=(*experiment.notes, *notes, *(f"not judged: {what}" for what in pipeline.contract.not_judged())),
@@ -50,6 +51,11 @@ def _placed(step: Step, pipeline: Pipeline) -> Step:
     if not number.isdecimal() or int(number) >= len(processes):
         raise UsageError(f"{pipeline.name} has no {step.on}", remedy=f"it has {', '.join(processes)}")
     return replace(step, on=processes[int(number)])
+
+
+def _expect(expect: Expect, pipeline: Pipeline) -> Expect:
+    """Where an input may give nothing at all, nobody can say what is lost."""
+    return replace(expect, loss="not_judged") if pipeline.contract.owes_nothing else expect
 
 
 def _refuse_poison(params: PoisonParams, pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ Whatever cannot be identified is UNIDENTIFIED, and every rule that is there is h
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -87,6 +88,10 @@ class MappedContent(Content):
             return self._input(topic, partition, key or b"", value or b"", dict(headers))
         if role is Role.OUTPUT:
             return self._result(topic, key, value, dict(headers))
+        if role is Role.INTERNAL:
+            return self._passing(key, value, headers)
+        if role is Role.TABLE:
+            return self._row(topic, value or b"")
         return self._read_letter(key, value, headers, origin)
 
     def _result(self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]) -> Inspection:
@@ -100,6 +105,28 @@ class MappedContent(Content):
         if mine is None or deviation & ~Deviation.TYPE:
             return Inspection(-1 if mine is None else mine.stream, -1 if mine is None else mine.seq, number, deviation)
         return Inspection(mine.stream, mine.seq, number, deviation | self._held(rule, mine, seen))
+
+    def _passing(self, key: bytes | None, value: bytes | None, headers: Headers) -> Inspection:
+        """A record between two services: whatever its shape, its identity is the one of this run that is in it."""
+        told = b"\0".join((key or b"", value or b"", *(one or b"" for _, one in headers)))
+        carried = {found for one in _ID.findall(told.decode("utf-8", "replace")) if (found := identity.unpack(one))}
+        mine = [one for one in carried if one.run_tag == self._run_tag]
+        if len(mine) != 1 or self._segment(mine[0].stream, mine[0].seq) is None:
+            return Inspection(-1, -1, UNKNOWN_TYPE, Deviation.UNIDENTIFIED)
+        return Inspection(mine[0].stream, mine[0].seq, UNKNOWN_TYPE, Deviation.NONE)
+
+    def _row(self, topic: str, value: bytes) -> Inspection:
+        """A row of a table, as JSON of its columns' texts."""
+        number, table = next((n, one) for n, one in enumerate(self._contract.tables) if one.title == topic)
+        row = json.loads(value)
+        mine, deviation = self._whose(_uuid(row[table.key]))
+        kind = len(self._contract.results) + number
+        if mine is None or deviation:
+            return Inspection(-1 if mine is None else mine.stream, -1 if mine is None else mine.seq, kind, deviation)
+        values = self.values(mine.stream, mine.seq)
+        if any(row[column] != fill(text, values) for column, text in table.columns.items()):
+            deviation |= Deviation.FIELD
+        return Inspection(mine.stream, mine.seq, kind, deviation)
 
     def _seen(self, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> where.Seen:
         return where.Seen(key, events.body(value, headers) if self._contract.events else where.body(value), headers)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chaosd.experiment import document
-from chaosd.experiment.contract import RECORD, Contract, Letters, Result
+from chaosd.experiment.contract import RECORD, Contract, Letters, Result, Table
 from chaosd.experiment.document import Document, Place
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.schema import schema_of
@@ -139,7 +139,14 @@ class _Reading:
         return Contract(
             value=self._value(form),
             results=[
-                Result(one.name, one.type, one.count, None if one.key == "any" else one.key, dict(one.fields))
+                Result(
+                    one.name,
+                    one.type,
+                    one.count,
+                    None if one.key == "any" else one.key,
+                    dict(one.fields),
+                    optional=one.min == 0,
+                )
                 for one in topics.output
             ],
             key=topics.input.key,
@@ -149,7 +156,14 @@ class _Reading:
             events=envelope.format == "cloudevents",
             python=self._python(envelope.python),
             letters=letters,
+            tables=self._tables(form),
         )
+
+    def _tables(self, form: TargetForm) -> list[Table]:
+        for number, one in enumerate(form.tables):
+            if one.name in [other.name for other in form.tables[:number]]:
+                self._wrong("this table is named twice", ("target", "tables", number, "name"), "once", one.name)
+        return [Table(one.name, one.key, dict(one.columns), one.count, one.min == 0) for one in form.tables]
 
     def _value(self, form: TargetForm) -> str:
         given, where = form.topics.input, (*_TOPICS, "input")

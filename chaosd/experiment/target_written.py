@@ -96,6 +96,7 @@ class OutputForm(Form):
     partitions: Partitions = 4
     type: str = Field(default="", description="What tells them from others on this topic; needs `envelope.type`.")
     count: int = Field(default=1, ge=1, le=16, strict=True, description="How many for each input.")
+    min: Literal[0] | None = Field(default=None, description="0: an input may give none; otherwise `count` of them.")
     key: Literal["any"] | Record = Field(default="${key}", description="Their key: `any`, or a template.")
     fields: dict[Place, Record] = Field(default_factory=dict, description="Place → what must stand there.")
 
@@ -130,6 +131,18 @@ class TopicsForm(Form):
     output: tuple[OutputForm, ...] = Field(min_length=1)
     internal: tuple[InternalForm, ...] = ()
     dlq: DlqForm | None = None
+
+
+class TableForm(Form):
+    """Rows of a table in PostgreSQL: what each input must leave there."""
+
+    name: str = Field(pattern=r"^[^.\s\"]+(\.[^.\s\"]+)?$", description="The table, or SCHEMA.TABLE.")
+    key: str = Field(min_length=1, description="The column with the ${id} of the input; may be part of a text.")
+    count: int = Field(default=1, ge=1, le=16, strict=True, description="How many rows for each input.")
+    min: Literal[0] | None = Field(default=None, description="0: an input may leave none; otherwise `count` of them.")
+    columns: dict[str, Record] = Field(
+        default_factory=dict, description="Column → its value, as PostgreSQL writes it as text."
+    )
 
 
 class EnvelopeForm(Form):
@@ -168,6 +181,7 @@ class TargetForm(Form):
     services: dict[ServiceName, ServiceForm] = Field(default_factory=dict, description="Name → how it is started.")
     external: bool = Field(default=False, description="It runs already: chaosd starts nothing.")
     topics: TopicsForm
+    tables: tuple[TableForm, ...] = Field(default=(), description="Tables that each input leaves rows in.")
     envelope: EnvelopeForm = Field(default_factory=EnvelopeForm)
     progress: ProgressForm = Field(default_factory=ProgressForm)
     fifo: bool = Field(default=False, description="Within an input partition, results come out in the order of inputs.")

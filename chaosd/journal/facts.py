@@ -12,7 +12,7 @@ from typing import Any
 
 from chaosd.experiment.plan import Segment
 from chaosd.journal.columns import Role
-from chaosd.journal.model import Deletion, DrainFacts, InjectionFacts, TopicFacts, Unhealthy
+from chaosd.journal.model import Deletion, DrainFacts, InjectionFacts, Owed, TopicFacts, Unhealthy
 from chaosd.kernel.proof import Proof, Relation, Source
 
 Fact = Mapping[str, Any]
@@ -237,6 +237,19 @@ def unhealthy(facts: Sequence[Fact]) -> tuple[Unhealthy, ...]:
         Unhealthy(str(fact["on"]), int(fact["from_ns"]), int(fact["until_ns"]), int(fact["failures"]))
         for fact in every(facts, "stack_unhealthy")
     )
+
+
+def results(started: Fact) -> tuple[Owed, ...]:
+    """The kinds of outputs that an envelope owes, in the order of their numbers; empty where it owes one of any."""
+    target = started.get("target", {})
+    counts = [int(count) for count in target.get("results", ())]
+    optional, late = set(target.get("optional", ())), set(target.get("late", ()))
+    return tuple(Owed(count, number in optional, number in late) for number, count in enumerate(counts))
+
+
+def unnamed(facts: Sequence[Fact]) -> tuple[str, ...]:
+    """The topics between services that have records without an identity: who is not seen there may have been."""
+    return tuple(first(facts, "fresh_read_done").get("unnamed", ()))
 
 
 def deaths(facts: Sequence[Fact]) -> tuple[str, ...]:

@@ -226,7 +226,8 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         deaths=said.deaths(facts),
         fifo=bool(started.get("target", {}).get("fifo")),
         max_idle_ns=int(started.get("target", {}).get("max_idle_ns", 0)),
-        results=tuple(int(count) for count in started.get("target", {}).get("results", ())),
+        results=said.results(started),
+        unnamed=said.unnamed(facts),
         baseline_reused=said.first(facts, "baseline_reused") or None,
         facts=facts,
     )

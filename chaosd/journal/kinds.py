@@ -8,35 +8,53 @@ import numpy as np
 
 from chaosd.journal.columns import Role
 from chaosd.journal.join import coordinates
-from chaosd.journal.model import TopicFacts
+from chaosd.journal.model import Owed, TopicFacts
 from chaosd.journal.table import Rows
 
 _MOST = 0xFFFF
 _NONE = -1
 
 
-def whole(envelopes: Rows, joined: Rows, topics: Sequence[TopicFacts], owed: Sequence[int]) -> None:
+def whole(envelopes: Rows, joined: Rows, topics: Sequence[TopicFacts], owed: Sequence[Owed]) -> None:
     """Rewrite the columns of outputs: whole sets of what is owed instead of records. Nothing where one output is owed.
 
-    `owed` counts the outputs of each kind. An output of no kind belongs to no set: it is CORRUPT, and no result.
+    `owed` says for each kind how many an envelope owes. An output of no kind belongs to no set: it is CORRUPT, and no
+    result. Kinds that are optional are not waited for; where all are, anything that came is the result.
     """
     if not owed:
         return
     size = len(envelopes)
-    outputs = [n for n, topic in enumerate(topics) if topic.role is Role.OUTPUT]
+    outputs = [n for n, topic in enumerate(topics) if topic.role in (Role.OUTPUT, Role.TABLE)]
     rows = joined[(joined["row"] >= 0) & np.isin(joined["topic"], outputs) & (joined["type"] < len(owed))]
     live = rows["final"] == 0
-    sets = {"n_output": np.ones(len(rows), bool), "live_output": live, "fresh_output": ~live}
-    for column, chosen in sets.items():
-        counts = [_count(rows[chosen & (rows["type"] == kind)], size) for kind in range(len(owed))]
+    known = [kind for kind, one in enumerate(owed) if not one.late]
+    every = range(len(owed))
+    for column, chosen, kinds in (
+        ("n_output", np.ones(len(rows), bool), every),
+        ("live_output", live, known),
+        ("fresh_output", ~live, every),
+    ):
+        counts = np.array([_count(rows[chosen & (rows["type"] == kind)], size) for kind in kinds])
+        few = np.array([[owed[kind].count] for kind in kinds])
+        waited = np.array([not owed[kind].optional for kind in kinds])
         # One more than owed of any kind is a duplicate, even beside a kind that is not there at all.
-        most = np.max([np.maximum(count - few, 0) for count, few in zip(counts, owed, strict=True)], axis=0)
-        there = np.all([count >= few for count, few in zip(counts, owed, strict=True)], axis=0)
+        most = np.maximum(counts - few, 0).max(axis=0)
+        there = (counts >= few)[waited].all(axis=0) & (counts > 0).any(axis=0)
         envelopes[column] = np.where(there, np.minimum(1 + most, _MOST), 0)
         if column == "n_output":
             envelopes["n_more"] = np.minimum(most, _MOST)
-    times = [_nth(rows[live & (rows["type"] == kind)], few, size) for kind, few in enumerate(owed)]
-    envelopes["first_output_ns"] = np.where(np.min(times, axis=0) == _NONE, _NONE, np.max(times, axis=0))
+    came = _came([(rows[live & (rows["type"] == kind)], owed[kind]) for kind in known], size)
+    envelopes["first_output_ns"] = np.where(envelopes["n_output"] > 0, came, _NONE)
+
+
+def _came(kinds: Sequence[tuple[Rows, Owed]], size: int) -> np.ndarray:
+    """When the last of what is waited for was seen, or the first of all where nothing is; -1 where it was not."""
+    waited = [_nth(rows, one.count, size) for rows, one in kinds if not one.optional]
+    if waited:
+        return np.where(np.min(waited, axis=0) == _NONE, _NONE, np.max(waited, axis=0))
+    first = np.array([_nth(rows, 1, size) for rows, _ in kinds])
+    least = np.where(first == _NONE, np.iinfo(np.int64).max, first).min(axis=0)
+    return np.where((first == _NONE).all(axis=0), _NONE, least)
 
 
 def _distinct(rows: Rows) -> np.ndarray:

@@ -153,6 +153,17 @@ BROKEN = "chain broken"
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """How many outputs of a kind an envelope owes. `optional`: none is right too. `late`: they are read only when the
+    run is over (rows of a table), so that nobody knows when they came.
+    """
+
+    count: int
+    optional: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """The facts of a run, merged over its processes.
 
@@ -161,7 +172,8 @@ class RunFacts:
     ones ended; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
     None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `results`
     says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its kind), and
-    is empty where it owes one of any; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
+    is empty where it owes one of any; `unnamed` are topics between services with records of which nobody knows whose
+    they are; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
     processes in order of time.
     """
 
@@ -194,7 +206,8 @@ class RunFacts:
     deaths: tuple[str, ...] = ()
     fifo: bool = False
     max_idle_ns: int = 0
-    results: tuple[int, ...] = ()
+    results: tuple[Owed, ...] = ()
+    unnamed: tuple[str, ...] = ()
     baseline_reused: Mapping[str, Any] | None = None
     facts: tuple[Mapping[str, Any], ...] = ()
 

@@ -36,7 +36,8 @@ class Config(msgspec.Struct, frozen=True):
     """What both are told; `bootstrap` is the DIRECT listener.
 
     `topic`, `partitions` and `delivery_timeout_s` matter to the generator, `group` (the target's, "" for none) and
-    `inside` to the tap. `contract`: of a pipeline of somebody's own; None: the reference pipeline's.
+    `inside` to the tap. `later` is what is read only when the run is over; rows name it by an index that goes on after
+    `topics`. `contract`: of a pipeline of somebody's own; None: the reference pipeline's.
     """
 
     run_dir: str
@@ -52,6 +53,7 @@ class Config(msgspec.Struct, frozen=True):
     delivery_timeout_s: float = 40.0
     contract: Contract | None = None
     inside: list[Inside] = []
+    later: list[Topic] = []
 
 
 def read_config(path: str) -> Config:
@@ -72,7 +74,16 @@ def told_of(pipeline: Pipeline | None) -> dict[str, Any]:
     if pipeline is None:
         return {}
     inside = [Inside(one.name, one.partitions, one.group) for one in pipeline.internal]
-    return {"contract": msgspec.to_builtins(pipeline.contract), "inside": msgspec.to_builtins(inside)}
+    told = {"contract": pipeline.contract, "inside": inside, "later": later(pipeline)}
+    return {name: msgspec.to_builtins(value) for name, value in told.items()}
+
+
+def later(pipeline: Pipeline | None) -> list[Topic]:
+    """What of a pipeline is read only when the run is over, in the order of its indices."""
+    if pipeline is None:
+        return []
+    inside = [Topic(one.name, Role.INTERNAL.name.lower(), one.partitions) for one in pipeline.internal]
+    return [*inside, *(Topic(one.title, Role.TABLE.name.lower(), 1) for one in pipeline.contract.tables)]
 
 
 def content_of(config: Config, identify: Identify | None = None) -> Content:

@@ -6,7 +6,7 @@ On clients of its own and with short time-outs, so that an outage delays neither
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -94,12 +94,15 @@ class Progress:
                 return sum(one.leader in told.brokers for one in partitions)
         return None
 
-    async def bounds(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-        """Log starts and ends of all partitions now. Raises KafkaError or TimeoutError when there is no answer."""
+    async def bounds(
+        self, partitions: Sequence[TopicPartition] = ()
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Log starts and ends of these, or of all partitions, now. Raises KafkaError or TimeoutError without answer."""
+        asked = list(partitions) or self._all
         consumer, _ = await self._clients()
         async with asyncio.timeout(_CALL_S * 3):
-            starts = await consumer.beginning_offsets(self._all)
-            ends = await consumer.end_offsets(self._all)
+            starts = await consumer.beginning_offsets(asked)
+            ends = await consumer.end_offsets(asked)
         return dict(starts), dict(ends)
 
     async def _clients(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:

@@ -20,6 +20,9 @@ Row = tuple[int, ...]
 # envelope: it waits so long for it.
 _WAIT_NS = 2 * SECOND
 _UNKNOWN = -1
+# What is read only when the run is over is not the run's own: what is of others there is nobody's mistake.
+_LATER = (Role.INTERNAL, Role.TABLE)
+_NOT_OURS = Deviation.UNIDENTIFIED | Deviation.FOREIGN
 
 
 class Record(Protocol):
@@ -81,7 +84,10 @@ class Sighting:
 
 
 class Sight:
-    """Inspects records of the run's topics. What deviates goes to the witness file with its raw bytes."""
+    """Inspects records of the run's topics. What deviates goes to the witness file with its raw bytes.
+
+    `unnamed` are topics between services with records that carry no identity.
+    """
 
     def __init__(self, topics: list[Topic], content: Content, witness: Witness) -> None:
         self._places = {topic.name: (n, Role[topic.role.upper()]) for n, topic in enumerate(topics)}
@@ -89,6 +95,7 @@ class Sight:
         self._witness = witness
         self.origins = Origins()
         self._waiting: deque[Sighting] = deque()
+        self.unnamed: set[str] = set()
 
     def role_of(self, topic: str) -> Role:
         """What this topic is to the run."""
@@ -99,10 +106,16 @@ class Sight:
         self._places[topic] = (index, self.role_of(topic))
 
     def look(self, record: Record, seen_ns: int, final: int) -> tuple[Row, Role, Inspection] | None:
-        """The row of one record; None when it must wait for its plan or for the input record that it names."""
+        """The row of one record; None when it must wait for its plan or for the input record that it names, and for
+        what is not of this run in a table or between services.
+        """
         index, role = self._places[record.topic]
         sighting = Sighting(index, role, record, seen_ns, final)
         found = self._inspect(sighting)
+        if role in _LATER and found.deviation & _NOT_OURS:
+            if role is Role.INTERNAL:
+                self.unnamed.add(record.topic)
+            return None
         if self._too_early(role, found):
             self._waiting.append(sighting)
             return None

@@ -10,10 +10,10 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 
@@ -25,6 +25,7 @@ from chaosd.kernel.clock import MS, Clock
 from chaosd.process.control import Parent
 from chaosd.process.heartbeat import beat
 from chaosd.traffic import identify
+from chaosd.traffic.afterwards import Afterwards, Unread
 from chaosd.traffic.ages import Ages
 from chaosd.traffic.config import Config, content_of, segment_of
 from chaosd.traffic.process import run_process
@@ -41,6 +42,7 @@ _LIVE, _FINAL = 0, 1
 _STRAY = Deviation.UNIDENTIFIED | Deviation.FOREIGN | Deviation.UNPLANNED
 
 Offsets = dict[TopicPartition, int]
+T = TypeVar("T")
 
 
 class Tap:
@@ -58,11 +60,13 @@ class Tap:
         self._progress_rows = Columns(run_dir, "tap", PROGRESS)
         self._beats = Columns(run_dir, "tap", HEARTBEATS)
         self._witness = Witness(run_dir, "tap")
-        self._sight = Sight(config.topics, self._content, self._witness)
-        results = sum(one.count for one in contract.results) if contract is not None else 1
-        self._ages = Ages(config.seed, config.streams, results)
+        topics = [*config.topics, *config.later]
+        self._sight = Sight(topics, self._content, self._witness)
+        results = sum(one.count for one in contract.results if not one.optional) if contract is not None else 1
+        self._ages = Ages(config.seed, config.streams, max(1, results))
+        self._afterwards = Afterwards(config, clock)
         self._progress = Progress(config, clock, self._progress_rows.append)
-        self._returning = Returning(config.topics, self._progress, self._sight)
+        self._returning = Returning(topics, self._progress, self._sight)
         self._starts: Offsets = {}
         self._counts = dict.fromkeys(Role, 0)
         self._live: Reader | None = None
@@ -98,16 +102,18 @@ class Tap:
     async def _begin(self) -> Offsets:
         """The ends of all partitions: what comes after them is of this run."""
         async with asyncio.timeout(_BOUNDS_S):
-            log_starts, starts = await self._bounds()
+            log_starts, starts = await self._answered(self._progress.bounds)
+            await self._answered(partial(self._afterwards.begin, self._progress))
         for partition in self._progress.inputs:
             self._sight.origins.begin(partition.partition, starts[partition])
         self._facts.append("tap_started", durable=True, starts=_by_topic(starts), log_starts=_by_topic(log_starts))
         return starts
 
-    async def _bounds(self) -> tuple[Offsets, Offsets]:
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask Kafka until there is an answer; the caller bounds the time."""
         while True:
             try:
-                return await self._progress.bounds()
+                return await ask()
             except FAILURES:
                 await self._progress.close()
                 await asyncio.sleep(_REPORT_S)
@@ -120,7 +126,7 @@ class Tap:
                     self._content.add(segment)
                     self._ages.add(segment)
                 case "fresh_read":
-                    await self._fresh_read()
+                    await self._fresh_read(str(command.get("dsn", "")))
                 case "topic_deleted":
                     await self._topic_deleted(str(command["topic"]), str(command["injection"]))
                 case "stop" | "abort":
@@ -171,37 +177,50 @@ class Tap:
 
     def _keep(self, row: Row, role: Role, found: Inspection) -> None:
         self._rows.append(row)
-        if role is not Role.INPUT and not found.deviation & _STRAY and found.stream >= 0:
+        if role in (Role.OUTPUT, Role.DLQ) and not found.deviation & _STRAY and found.stream >= 0:
             seen_ns = row[4]
             self._ages.result(found.stream, found.seq, seen_ns, dead_letter=role is Role.DLQ)
 
-    async def _fresh_read(self) -> None:
-        """Read everything again with a fresh consumer, from the run's start to the ends of now, inputs first."""
+    async def _fresh_read(self, dsn: str) -> None:
+        """Read everything again with a fresh consumer, from the run's start to the ends of now, inputs first; then what
+        is read only now. `dsn`: of PostgreSQL, DIRECT.
+        """
         ends: Offsets = {}
         there = {at: start for at, start in self._starts.items() if at.topic not in self._returning.awaited}
         reader = Reader(self._config.bootstrap, "fresh", there, self._clock)
         inputs = set(self._progress.inputs)
-        complete = False
+        complete, why = False, ""
         try:
             async with asyncio.timeout(_FRESH_READ_S):
-                _, ends = await self._bounds()
+                _, ends = await self._answered(self._progress.bounds)
                 take = partial(self._take, _FINAL)
                 await reader.read_to(take, {tp: end for tp, end in ends.items() if tp in inputs})
                 await reader.read_to(take, ends)
+                await self._afterwards.read(take, self._progress, dsn)
                 complete = not self._returning.awaited
         except TimeoutError:
-            pass  # told below: not complete
+            why = "it took too long"
+        except (Unread, *FAILURES) as error:
+            why = str(error)
         finally:
             await reader.close()
         for told in self._sight.again(self._clock.now_ns(), at_once=True):
             self._keep(*told)
         self._flush()
         self._rows.sync()
-        self._facts.append("fresh_read_done", durable=True, complete=complete, positions=_by_topic(reader.positions))
+        self._facts.append(
+            "fresh_read_done",
+            durable=True,
+            complete=complete,
+            why=why,
+            positions=_by_topic(reader.positions),
+            unnamed=sorted(self._sight.unnamed),
+        )
         self._emit(
             {
                 "event": "fresh_read_done",
                 "complete": complete,
+                "why": why,
                 "ends": _by_topic(ends),
                 "starts": _by_topic(self._starts),
             }

@@ -76,7 +76,8 @@ class Share:
     @functools.cached_property
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices of sightings of results in the order of their rows, those rows)."""
-        found = np.flatnonzero((self.read["row"] >= 0) & ~self._case.on_topics(self.read, Role.INPUT))
+        of_results = self._case.on_topics(self.read, Role.OUTPUT, Role.DLQ, Role.TABLE)
+        found = np.flatnonzero((self.read["row"] >= 0) & of_results)
         # Row and index in one number: plain numbers are sorted several times as fast as an order is found.
         packed = np.sort(self.read["row"][found] << _INDEX_BITS | found)
         return packed & ((1 << _INDEX_BITS) - 1), packed >> _INDEX_BITS

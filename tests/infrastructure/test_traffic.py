@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from chaosd.experiment.contract import Table
 from chaosd.experiment.plan import Segment, expand
 from chaosd.journal import history
 from chaosd.journal.columns import Outcome, Role
@@ -26,6 +28,7 @@ from chaosd.process import spawn
 from chaosd.process.control import Child
 from chaosd.stack.stack import Stack
 from chaosd.target import launch
+from chaosd.traffic import afterwards
 
 CLOCK = SystemClock()
 PARTITIONS = 2
@@ -300,3 +303,24 @@ async def test_a_parent_that_dies_ends_both_in_order(stack: Stack, tmp_path: Pat
     (part,) = found.partitions()
     assert set(part.envelopes["outcome"].tolist()) <= {Outcome.ACKED, Outcome.INDETERMINATE, Outcome.NOT_SENT}
     assert (part.envelopes["outcome"] == Outcome.NOT_SENT).sum() > 3000
+
+
+async def test_rows_of_a_table_are_read_as_texts_and_a_table_that_is_not_there_is_told(stack: Stack) -> None:
+    dsn = stack.endpoints.direct.postgres.dsn
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("CREATE SCHEMA strange")
+        await connection.execute('CREATE TABLE strange."Ledger" (id text, "Amount" numeric(12, 2), n int)')
+        await connection.execute("INSERT INTO strange.\"Ledger\" VALUES ('a', 1.5, NULL), ('b', 20, 3)")
+        table = Table("strange.Ledger", "id", {"Amount": "${amount}", "n": "${count}"})
+        rows = [row async for batch in afterwards.rows(table, dsn) for row in batch]
+        assert [json.loads(row.value or b"") for row in rows] == [
+            {"id": "a", "Amount": "1.50", "n": None},
+            {"id": "b", "Amount": "20.00", "n": "3"},
+        ]
+        assert [(row.topic, row.offset) for row in rows] == [("table strange.Ledger", n) for n in range(2)]
+        with pytest.raises(afterwards.Unread, match="table nowhere cannot be read"):
+            [batch async for batch in afterwards.rows(Table("nowhere", "id"), dsn)]
+    finally:
+        await connection.execute("DROP SCHEMA IF EXISTS strange CASCADE")
+        await connection.close()

@@ -10,7 +10,7 @@ import pytest
 from chaosd.envelope import identity
 from chaosd.envelope.partition import partition_of
 from chaosd.experiment.content import UNKNOWN_TYPE, Deviation, Inspection, Role
-from chaosd.experiment.contract import Contract, Letters, Result
+from chaosd.experiment.contract import Contract, Letters, Result, Table
 from chaosd.experiment.mapped import MappedContent
 from chaosd.experiment.plan import Segment
 
@@ -176,3 +176,50 @@ def test_a_dialect_of_ones_own_says_where_its_parts_stand():
     found = made.inspect(Role.DLQ, "dlq", 0, None, raw, record.headers, origin)
     assert found.deviation == Deviation.PAYLOAD | Deviation.ERROR_TYPE
     assert made.inspect(Role.DLQ, "dlq", 0, None, b"{}", (), origin).deviation & Deviation.UNIDENTIFIED
+
+
+LEDGER = Table("ledger", "order_id", {"who": "${key}", "n": "${count}"})
+
+
+def row(made: MappedContent, **changed: Any) -> Inspection:
+    whole = good(made)
+    told = {"order_id": f"o-{whole['of']}", "who": whole["who"], "n": str(whole["n"])}
+    value = json.dumps({**told, **changed}).encode()
+    return made.inspect(Role.TABLE, "table ledger", 0, None, value, (), origin)
+
+
+def test_a_row_of_a_table_that_keeps_every_rule_is_right():
+    assert row(content(tables=[LEDGER])) == Inspection(1, 7, 1, Deviation.NONE)
+
+
+@pytest.mark.parametrize("changed", [{"who": "other"}, {"n": None}, {"n": "7.0"}])
+def test_a_column_that_differs_is_seen(changed):
+    assert row(content(tables=[LEDGER]), **changed) == Inspection(1, 7, 1, Deviation.FIELD)
+
+
+@pytest.mark.parametrize("key", [None, "17", "no uuid at all"])
+def test_a_row_without_an_identity_is_nobodys(key):
+    assert row(content(tables=[LEDGER]), order_id=key).deviation == Deviation.UNIDENTIFIED
+
+
+def test_a_row_of_another_run_is_foreign():
+    assert row(content(tables=[LEDGER]), order_id=str(identity.pack(RUN_TAG + 1, 1, 7))).deviation & Deviation.FOREIGN
+
+
+@pytest.mark.parametrize("shape", ["price of {id}", '{{"deep": {{"of": "x-{id}"}}}}', "{id} and once more {id}"])
+def test_between_services_the_identity_is_found_in_any_shape(shape):
+    made = content()
+    value = shape.format(id=good(made)["of"]).encode()
+    found = made.inspect(Role.INTERNAL, "prices", 0, b"k", value, (), origin)
+    assert found == Inspection(1, 7, UNKNOWN_TYPE, Deviation.NONE)
+    found = made.inspect(Role.INTERNAL, "prices", 0, b"k", b"v", (("of", value),), origin)
+    assert (found.stream, found.seq) == (1, 7)
+
+
+@pytest.mark.parametrize("others", [(), ((RUN_TAG, 1, 8),), ((RUN_TAG + 1, 1, 8),)])
+def test_between_services_a_record_of_none_or_of_several_is_nobodys(others):
+    made = content()
+    told = [str(identity.pack(*one)) for one in others]
+    own = [good(made)["of"]] if any(one[0] == RUN_TAG for one in others) else []
+    found = made.inspect(Role.INTERNAL, "prices", 0, b"k", " ".join([*told, *own]).encode(), (), origin)
+    assert found.deviation == Deviation.UNIDENTIFIED

@@ -93,6 +93,9 @@ def test_services_give_one_process_for_each_replica(tmp_path):
         ("${id}", "x", "nothing carries the identity"),
         ('{"id": "${id}"}', '{"id": ${id}}', "this is no JSON once it is filled in"),
         ("group: bills, ", "", "nobody knows when it is done"),
+        ("  topics:", "  tables: [{name: t, key: k}, {name: t, key: k}]\n  topics:", "this table is named twice"),
+        ("  topics:", "  tables: [{name: 'a b', key: k}]\n  topics:", "target.tables"),
+        ("output: [{name: bills}]", "output: [{name: bills, min: 1}]", "target.topics.output"),
         ("output: [{name: bills}]", "output: [{name: orders}]", "this topic is named twice"),
         ("output: [{name: bills}]", "output: [{name: b, type: x}]", "nobody knows where types stand"),
         ("output: [{name: bills}]", "output: [{name: b}, {name: b}]", "two kinds of results on one topic"),
@@ -131,6 +134,18 @@ def test_an_experiment_names_a_target_file_from_its_own_folder(tmp_path):
     assert made.traffic.poison == ()
     assert any("no dead letter topic" in note for note in made.notes)
     assert "not judged: the fields of bills: the target file has no rules for them" in made.notes
+
+
+def test_where_every_result_is_optional_loss_is_not_judged(tmp_path):
+    text = with_input(INPUT).replace("{name: bills}", "{name: bills, min: 0}")
+    read(tmp_path, text)
+    made = experiment(tmp_path)
+    assert made.expect.loss == "not_judged"
+    assert "not judged: loss: every result is optional" in made.notes
+    read(tmp_path, text.replace("  topics:", "  tables: [{name: t, key: k}]\n  topics:"))
+    made = experiment(tmp_path)
+    assert made.expect.loss == "none"
+    assert "not judged: the columns of t: the target file has no rules for them" in made.notes
 
 
 def test_an_experiment_with_an_absent_target_file_is_told_where(tmp_path):

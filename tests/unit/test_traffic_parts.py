@@ -282,3 +282,29 @@ def test_retention_takes_the_oldest_passes_first() -> None:
     assert [run.run_id for run in expired(runs, 3)] == ["1", "2"]
     assert [run.run_id for run in expired(runs, 1)] == ["1", "2", "4", "0"]
     assert expired(runs, 9) == []
+
+
+class _Rows:
+    """Stands for Content: the value is the deviation of the record, of whatever topic."""
+
+    def inspect(
+        self, role: Role, topic: str, partition: int, key: Any, value: Any, headers: Any, origin: Any
+    ) -> Inspection:
+        deviation = Deviation(int(value))
+        return Inspection(-1 if deviation & Deviation.UNIDENTIFIED else 1, 2, 0, deviation)
+
+
+def test_what_others_have_in_a_table_or_between_services_is_passed_over(tmp_path: Path) -> None:
+    later = [Topic("prices", "internal", 1), Topic("table t", "table", 1)]
+    witness = Witness(tmp_path, "tap")
+    sight = Sight([*TOPICS, *later], _Rows(), witness)  # type: ignore[arg-type]
+    for deviation in (Deviation.UNIDENTIFIED, Deviation.FOREIGN):
+        assert sight.look(Read("table t", 0, 0, None, str(int(deviation)).encode()), 5, 1) is None
+    assert sight.unnamed == set()
+    assert sight.look(Read("prices", 0, 0, None, str(int(Deviation.UNIDENTIFIED)).encode()), 5, 1) is None
+    assert sight.unnamed == {"prices"}
+    told = sight.look(Read("table t", 0, 1, None, str(int(Deviation.FIELD)).encode()), 5, 1)
+    assert told is not None
+    assert told[0][:3] == (len(TOPICS) + 1, 0, 1)
+    assert witness.kept == 1
+    assert sight.again(10 * SECOND) == []
