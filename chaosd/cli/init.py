@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,36 @@ _CI = {
 REQUIREMENTS = "requirements-chaos.txt"
 TARGET = "chaosd.yaml"
 _EXPERIMENT = "chaos/killed.chaos.yaml"
+_SECOND = "chaos/kafka-late.chaos.yaml"
+_VALUE = '{"id": "${id}", "key": "${key}", "amount": "${amount}", "time": "${time}"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is asked about a pipeline, in this order; all as people write it. `group` and `dlq` may be empty."""
+
+    command: str
+    input: str
+    value: str
+    output: str
+    identity: str
+    group: str
+    dlq: str
+    kafka: str
+    ci: str
+
+
+_QUESTIONS = {
+    "command": "How is your pipeline started?",
+    "input": "Which topic does it read?",
+    "value": "What is a record there? ${id} must be in it",
+    "output": "Which topic does it write?",
+    "identity": "Where does a result carry the id of its input?",
+    "group": "Which consumer group does it read with? (none)",
+    "dlq": "Its dead letter topic? (none)",
+    "kafka": "Which variable of its environment has Kafka's address?",
+    "ci": f"A job for CI: {', '.join(_CI)}?",
+}
 
 
 def init(
@@ -34,24 +66,30 @@ def init(
     group: Annotated[str, typer.Option(help="with --command: its consumer group")] = "",
     identity: Annotated[str, typer.Option("--id", help="where a result carries the id of its input")] = "$.id",
     dlq: Annotated[str, typer.Option(help="with --command: its dead letter topic, if any")] = "",
+    value: Annotated[str, typer.Option(help="with --command: a record that it reads, with ${id} in it")] = _VALUE,
+    kafka: Annotated[str, typer.Option("--kafka-env", help="its variable with Kafka's address")] = "KAFKA_BOOTSTRAP",
     ci: Annotated[str, typer.Option(help="github, gitlab or none")] = "none",
 ) -> None:
-    """Write first files into a project. Exit 2 when one of them is there already; nothing is written then."""
-    from chaosd.kernel.errors import UsageError, nearest
+    """Write first files into a project; on a terminal, and told nothing, ask for what must be known.
 
-    if not pytest and not command:
-        remedy = "chaosd init --pytest writes a suite for pytest, chaosd init --command '…' files for your own pipeline"
-        raise UsageError("there is nothing to write", remedy=remedy)
-    if ci not in _CI:
-        near = nearest(ci, _CI)
-        remedy = f"did you mean {near!r}?" if near else f"one of: {', '.join(_CI)}"
-        raise UsageError(f"there is no CI {ci!r}", remedy=remedy)
+    Exit 2 when one of them is there already; nothing is written then.
+    """
+    from chaosd.kernel.errors import UsageError
+
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", remedy="make it, or name another")
-    files = dict(_contents(ci, suite=pytest))
-    if command:
-        files[TARGET] = _target(command, input_, output, group, identity, dlq)
-        files[_EXPERIMENT] = _FIRST
+    answers = Answers(command, input_, value, output, identity, group, dlq, kafka, ci)
+    if not pytest and not command:
+        if not sys.stdin.isatty():
+            remedy = "chaosd init --pytest writes a suite for pytest, chaosd init --command '…' files for your pipeline"
+            raise UsageError("there is nothing to write", remedy=remedy)
+        answers = _asked(replace(answers, command="python worker.py"))
+    if wrong := _no_ci(answers.ci):
+        raise UsageError(f"there is no CI {answers.ci!r}", remedy=wrong)
+    files = dict(_contents(answers.ci, suite=pytest))
+    if answers.command:
+        files[TARGET] = _target(answers)
+        files[_EXPERIMENT], files[_SECOND] = _KILLED, _LATE
         _check(files[TARGET], folder)
     there = [name for name in files if (folder / name).exists()]
     if there:
@@ -65,6 +103,32 @@ def init(
         raise UsageError(f"{folder} cannot be written to: {error.strerror}", remedy="choose another folder") from error
     run = "python -m pytest chaos -v" if pytest else f"chaosd run {folder / _EXPERIMENT}"
     print(f"next: chaosd stack install, then {run}")
+
+
+def _asked(known: Answers) -> Answers:
+    """Ask one thing after the other; what is known already is what Enter stands for."""
+    print("Nothing is written before the last answer; Enter takes what stands in brackets.")
+    told: dict[str, str] = {}
+    for one in fields(known):
+        default = getattr(known, one.name)
+        while True:
+            said = str(typer.prompt(_QUESTIONS[one.name], default=default, show_default=bool(default))).strip()
+            wrong = _no_ci(said) if one.name == "ci" else ""
+            if not wrong:
+                break
+            print(wrong)
+        told[one.name] = said
+    return Answers(**told)
+
+
+def _no_ci(name: str) -> str:
+    """What to say of a CI that there is not; empty for one that there is."""
+    from chaosd.kernel.errors import nearest
+
+    if name in _CI:
+        return ""
+    near = nearest(name, _CI)
+    return f"did you mean {near!r}?" if near else f"one of: {', '.join(_CI)}"
 
 
 def _contents(ci: str, *, suite: bool) -> Iterator[tuple[str, str]]:
@@ -83,27 +147,30 @@ def _check(text: str, folder: Path) -> None:
     target_file.resolve(document.parse(text, TARGET), folder / TARGET)
 
 
-def _target(command: str, source: str, result: str, group: str, identity: str, dlq: str) -> str:
+def _target(told: Answers) -> str:
     import json
     import shlex
 
     from chaosd.kernel.errors import UsageError
 
     try:
-        words = shlex.split(command)
+        words = shlex.split(told.command)
     except ValueError as error:
         raise UsageError(f"--command is no list of words: {error}", remedy="quote it once, for the shell") from error
-    letters = f"    dlq: {{name: {json.dumps(dlq)}, dialect: kafka-connect}}   # or chaosd, spring, …\n" if dlq else ""
-    progress = "" if group else "  progress: {quiet: 5s}             # or a consumer group: topics.input.group\n"
-    reads = f"      group: {json.dumps(group)}\n" if group else ""
+    dlq = json.dumps(told.dlq)
+    letters = f"    dlq: {{name: {dlq}, dialect: kafka-connect}}   # or chaosd, spring, …\n" if told.dlq else ""
+    progress = "" if told.group else "  progress: {quiet: 5s}             # or a consumer group: topics.input.group\n"
+    reads = f"      group: {json.dumps(told.group)}\n" if told.group else ""
     return _FILE.format(
         command=json.dumps(words),
-        input=json.dumps(source),
-        output=json.dumps(result),
+        input=json.dumps(told.input),
+        output=json.dumps(told.output),
+        value=json.dumps(told.value) if "'" in told.value else f"'{told.value}'",
+        kafka=json.dumps(told.kafka),
         group=reads,
         letters=letters,
         progress=progress,
-        id=json.dumps(identity),
+        id=json.dumps(told.identity),
     )
 
 
@@ -114,13 +181,13 @@ target:
   name: pipeline
   command: {command}
   env:                                # the servers' addresses, through the proxies: every fault hits them
-    KAFKA_BOOTSTRAP: "${{kafka}}"
+    {kafka}: "${{kafka}}"
     REDIS_URL: "${{redis.url}}"
     DATABASE_URL: "${{postgres.dsn}}"
   topics:
     input:
       name: {input}
-{group}      value: '{{"id": "${{id}}", "key": "${{key}}", "amount": "${{amount}}", "time": "${{time}}"}}'
+{group}      value: {value}
     output:
       - name: {output}
         key: "${{key}}"                 # or any
@@ -128,13 +195,24 @@ target:
 {letters}  envelope: {{id: {id}}}
 {progress}""".replace("{{file}}", TARGET)
 
-_FIRST = """\
+_KILLED = """\
 chaosd: 1
 title: The pipeline is killed in the middle of its work
 target: ../chaosd.yaml
 traffic: {rate: 200/s}
 timeline:
   - {at: 0s, for: 1s, fault: kill, on: target}
+expect:
+  recovery: {within: 10s}
+"""
+
+_LATE = """\
+chaosd: 1
+title: Kafka answers late for a while
+target: ../chaosd.yaml
+traffic: {rate: 200/s}
+timeline:
+  - {at: 0s, for: 3s, fault: latency, on: kafka, latency: 200ms}
 expect:
   recovery: {within: 10s}
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from ruamel.yaml import YAML
 from chaosd import __version__
 from chaosd.cli.app import COMMANDS
 from chaosd.cli.app import run as chaosd
+from chaosd.experiment import target_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CI_FILES = sorted((ROOT / "examples/ci").rglob("*.yml"))
@@ -103,12 +106,14 @@ def test_flags_write_a_target_file_and_an_experiment_that_can_be_run(tmp_path, c
     assert chaosd(["init", str(tmp_path), *options, "--id", "$.order", "--dlq", "dead", "--ci", "github"]) == 0
     assert written(tmp_path) == {
         "chaosd.yaml",
+        "chaos/kafka-late.chaos.yaml",
         "chaos/killed.chaos.yaml",
         "requirements-chaos.txt",
         ".github/workflows/chaos.yml",
     }
     assert chaosd(["check", str(tmp_path / "chaosd.yaml"), str(tmp_path / "chaos")]) == 0
-    assert chaosd(["plan", str(tmp_path / "chaos/killed.chaos.yaml")]) == 0
+    for name in ("killed", "kafka-late"):
+        assert chaosd(["plan", str(tmp_path / f"chaos/{name}.chaos.yaml")]) == 0
     assert "next: chaosd stack install, then chaosd run" in capsys.readouterr().out
 
 
@@ -122,3 +127,54 @@ def test_flags_that_make_no_target_file_write_nothing(tmp_path, capsys):
     assert chaosd(["init", str(tmp_path), "--command", "python worker.py", "--id", "order"]) == 2
     assert "target.envelope.id" in capsys.readouterr().err
     assert not written(tmp_path)
+
+
+def told_on_a_terminal(folder: Path, *answers: str) -> tuple[int, str]:
+    """`chaosd init` with a terminal of its own, which is answered line by line."""
+    ours, theirs = pty.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "chaosd", "init", str(folder)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, "".join(f"{line}\n" for line in answers).encode())
+    said = b""
+    try:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while more := os.read(ours, 4096):
+                said += more
+        return asking.wait(120), said.decode()
+    finally:
+        os.close(ours)
+        asking.kill()
+        asking.wait()
+
+
+def test_on_a_terminal_it_asks_and_what_it_writes_can_be_run(tmp_path):
+    answers = ("python loop.py", "orders", "", "bills", "$.of", "billing", "", "BROKERS", "gitlap", "gitlab")
+    code, said = told_on_a_terminal(tmp_path, *answers)
+    assert code == 0, said
+    assert "did you mean 'gitlab'?" in said
+    assert written(tmp_path) == {
+        "chaosd.yaml", "chaos/kafka-late.chaos.yaml", "chaos/killed.chaos.yaml", "requirements-chaos.txt",
+        ".gitlab-ci.yml",
+    }  # fmt: skip
+    assert chaosd(["check", str(tmp_path)]) == 0
+    made = target_file.read(tmp_path / "chaosd.yaml")
+    assert made.services[0].command == ("python", "loop.py")
+    assert dict(made.services[0].env)["BROKERS"] == "${kafka}"
+    assert [(one.name, one.group) for one in made.channels] == [("orders", "billing"), ("bills", "")]
+    assert made.contract.id == "$.of"
+
+
+def test_on_a_terminal_enter_takes_what_stands_in_brackets(tmp_path):
+    code, said = told_on_a_terminal(tmp_path, *[""] * 9)
+    assert code == 0, said
+    assert chaosd(["check", str(tmp_path)]) == 0
+    assert target_file.read(tmp_path / "chaosd.yaml").services[0].command == ("python", "worker.py")
+
+
+@pytest.mark.parametrize("value", ['{"id": "${id}"}', "it's ${id}", '"${id}"', "a: ${id} # b"])
+def test_a_record_of_any_shape_comes_through_the_file_as_it_was_said(tmp_path, value):
+    assert chaosd(["init", str(tmp_path), "--command", "python worker.py", "--value", value]) == 0
+    assert target_file.read(tmp_path / "chaosd.yaml").contract.value == value
