@@ -18,7 +18,7 @@ import numpy as np
 from chaosd.journal.columns import EXPOSURE, RESOURCES, State
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND, Clock
-from chaosd.process import tcp
+from chaosd.process import spawn, tcp
 from chaosd.process.spawn import Handle
 from chaosd.testbed.testbed import PARTS, TARGET, Testbed
 
@@ -114,6 +114,27 @@ def sample_exposure(
     """
     inodes = {inode for pid in pids for inode in _sockets(pid)}
     ports = Counter(one.remote_port for one in tcp.sockets(*_CONNECTED) if one.inode in inodes)
+    return _exposure(ports, proxied, direct, t_ns, parts)
+
+
+def sample_others(
+    own: Iterable[int], proxied: Mapping[str, Iterable[int]], t_ns: int, parts: Sequence[str]
+) -> np.ndarray:
+    """Rows of EXPOSURE of whoever goes to the proxies and is none of these processes: a pipeline that chaosd did not
+    start. Who goes past them is not known, for servers and instruments do so too.
+    """
+    inodes = {inode for pid in own for inode in _sockets(pid)}
+    ports = Counter(one.remote_port for one in tcp.sockets(*_CONNECTED) if one.inode and one.inode not in inodes)
+    return _exposure(ports, proxied, {}, t_ns, parts)
+
+
+def _exposure(
+    ports: Counter[int],
+    proxied: Mapping[str, Iterable[int]],
+    direct: Mapping[str, Iterable[int]],
+    t_ns: int,
+    parts: Sequence[str],
+) -> np.ndarray:
     rows = [
         (t_ns, index, sum(ports[p] for p in proxied.get(part, ())), sum(ports[p] for p in direct.get(part, ())))
         for index, part in enumerate(parts)
@@ -147,6 +168,7 @@ class Usage:
         self._direct = {part: {stack.record.parts[part].port, *stack.record.parts[part].owns} for part in parts}
         self._parts = parts
         self._processes = testbed.processes
+        self._met = False  # a pipeline that chaosd did not start, at one of the proxies
 
     def sample(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of EXPOSURE and of RESOURCES. What they show was so at or after their time."""
@@ -158,4 +180,14 @@ class Usage:
         exposure = np.array([], EXPOSURE.dtype)
         if pids:
             exposure = sample_exposure(pids, self._proxied, self._direct, t_ns, self._parts)
+        elif not self._testbed.record.replicas:
+            exposure = self._of_others(seen, handles.values(), t_ns)
         return exposure, sample_resources(seen, handles, t_ns)
+
+    def _of_others(self, seen: Mapping[int, Seen], parts: Iterable[Handle | None], t_ns: int) -> np.ndarray:
+        """Nothing as long as nobody was met: a pipeline of another machine or container cannot be seen from here."""
+        known = [handle for handle in (spawn.handle_of(os.getpid()), *parts) if handle is not None]
+        own = [member.pid for handle in known for member in family(seen, handle)]
+        rows = sample_others(own, self._proxied, t_ns, self._parts)
+        self._met = self._met or bool((rows["proxied"] > 0).any())
+        return rows if self._met else rows[:0]
