@@ -84,10 +84,10 @@ def read(source: Path, cache: Path, jobs: list[str]) -> Round:
         text=True,
     )
     process = psutil.Process(started.pid)
-    while True:
+    output = None
+    while output is None:
         try:
             output, _ = started.communicate(timeout=_LOOK_S)
-            break
         except subprocess.TimeoutExpired:
             largest = max(largest, memory_mb(process))
     took_s = (time.monotonic_ns() - began) / 1e9

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from chaosd.cli.app import run as chaosd_command
@@ -72,6 +75,33 @@ def test_symlink_loop_is_not_followed(project):
     report = run(project)
     assert [(f.path, f.rule) for f in report.findings] == [("itself.py", "syntax-error")]
     assert not report.clean
+
+
+def test_named_pipe_and_unknown_encoding_are_findings_that_say_nothing_of_this_machine(project, tmp_path, capsys):
+    os.mkfifo(project / "pipe.py")
+    (project / "odd.py").write_text("# -*- coding: nosuch -*-\n", encoding="utf-8")
+    (project / "latin.py").write_bytes(b"x = '\xe9'\n")
+    assert chaosd_command(["preflight", str(project)]) == 1
+    told = capsys.readouterr().out
+    assert "pipe.py:1: syntax-error: does not parse: is no regular file" in told
+    assert "odd.py:1: syntax-error: does not parse: unknown encoding: nosuch" in told
+    assert "latin.py:1: syntax-error" in told
+    assert str(tmp_path) not in told
+
+
+def test_folder_that_cannot_be_read_is_an_error_and_not_left_out(project, monkeypatch, capsys):
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "orders":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert chaosd_command(["preflight", str(project), "--no-cache"]) == 2
+    told = capsys.readouterr().err
+    assert "orders cannot be read: Permission denied" in told
+    assert "remedy" in told
 
 
 def test_import_cycle_is_followed_once(tmp_path):

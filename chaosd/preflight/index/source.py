@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import stat
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -79,9 +80,9 @@ class Layout:
     def files(self) -> list[Path]:
         """All Python files under the root, sorted; virtual environments, caches and hidden folders are left out.
 
-        Raises UsageError when there are none.
+        Raises UsageError when there are none, or a folder cannot be read: what is in it would be left out silently.
         """
-        found = [self.root] if self.root.is_file() else python_files(self.root)
+        found = [self.root] if not self.root.is_dir() else python_files(self.root, _refuse)
         if not found:
             raise UsageError(f"no Python file under {self.root}", remedy="name the folder that holds the source")
         return found
@@ -99,13 +100,23 @@ class Layout:
         return ".".join(parts)
 
 
-def python_files(folder: Path) -> list[Path]:
-    """All Python files under a folder, sorted; symlinked folders are not entered, so that there are no loops."""
-    return sorted(_walk(folder))
+def _refuse(error: OSError) -> None:
+    raise UsageError(
+        f"the folder {error.filename} cannot be read: {error.strerror}",
+        remedy="make it readable, or name a folder beside it",
+    ) from error
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder):
+def python_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """All Python files under a folder, sorted; symlinked folders are not entered, so that there are no loops.
+
+    `on_error` is told of folders that cannot be read, which are passed over.
+    """
+    return sorted(_walk(folder, on_error))
+
+
+def _walk(folder: Path, on_error: Callable[[OSError], None] | None) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(
             name
             for name in folders
@@ -120,6 +131,8 @@ def read(layout: Layout, file: Path, *, reported: bool) -> Source | Broken:
     """Parse one file; its code is never run."""
     path = layout.shown(file)
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return Broken(path, 1, 0, "is no regular file")  # to read a named pipe would wait for ever
         with tokenize.open(file) as stream:
             text = stream.read()
         with warnings.catch_warnings():
@@ -127,7 +140,8 @@ def read(layout: Layout, file: Path, *, reported: bool) -> Source | Broken:
             warnings.simplefilter("ignore")
             tree = ast.parse(text, filename=path)
     except SyntaxError as error:
-        return Broken(path, error.lineno or 1, max((error.offset or 1) - 1, 0), error.msg or "invalid syntax")
+        problem = (error.msg or "invalid syntax").replace(f" for {str(file)!r}", "")  # the same on every machine
+        return Broken(path, error.lineno or 1, max((error.offset or 1) - 1, 0), problem)
     except (ValueError, RecursionError, MemoryError) as error:
         return Broken(path, 1, 0, str(error) or type(error).__name__)
     except OSError as error:

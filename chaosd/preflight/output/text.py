@@ -12,9 +12,9 @@ def render(report: Report) -> str:
         where = f" (defined at {finding.defined_at})" if finding.defined_at else ""
         low = " [low confidence]" if finding.confidence == "low" else ""
         lines.append(f"{finding.path}:{finding.line}: {finding.rule}: {finding.message}{where}{low}")
-    share = f"{100 * report.calls_resolved / report.calls:.0f}%" if report.calls else "no"
+    share = f"{100 * report.calls_resolved / report.calls:.0f}% of " if report.calls else ""
     found, files = _count(len(report.findings), "finding"), _count(report.files, "file")
-    summary = f"{found} in {files}, {share} of {_count(report.calls, 'call')} resolved"
+    summary = f"{found} in {files}, {share}{_count(report.calls, 'call')} resolved"
     if report.unparsed:
         summary += f"; {report.unparsed} not parsed, so this is only a part of the picture"
     return "\n".join([*lines, summary])
