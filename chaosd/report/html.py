@@ -27,6 +27,7 @@ def render(report: Report, picture: Picture) -> str:
         drawn=bool(picture.curves or picture.phases),
         kinds=[curve.kind for curve in picture.curves],
         reasons=telling.reasons(report),
+        remedies=telling.remedies(report.reasons),
         figures=telling.figures(report),
         classes=CLASSES,
     )

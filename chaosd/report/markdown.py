@@ -54,6 +54,8 @@ def _reasons(report: Report) -> Iterator[str]:
         yield f"- **{count}{_text(reason.code)}** {_text(meaning)}{about}"
     if len(reasons) > _REASONS_MAX:
         yield f"- … and {len(reasons) - _REASONS_MAX} more"
+    for remedy in telling.remedies(report.reasons):
+        yield f"- *Remedy:* {_text(remedy)}"
     if reasons:
         yield ""
 

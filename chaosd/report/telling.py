@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from chaosd.report.model import Fault, Recovery, Report, Verifier
-from chaosd.report.words import CLASSES, explain
+from chaosd.report.words import CLASSES, explain, remedy
 
 # In the order in which a reader under stress wants them: what failed, then what casts doubt.
 _LOSSES = ("LOST", "MISSING-ERROR")
@@ -50,6 +51,11 @@ def reasons(report: Report) -> tuple[Reason, ...]:
         reason = Reason(code, about.strip(), by, explain(text_left), counts.get(code))
         told.setdefault((code, reason.about or by), reason)
     return tuple(sorted(told.values(), key=lambda reason: (reason.code not in CLASSES, not reason.by)))
+
+
+def remedies(codes: Iterable[str]) -> tuple[str, ...]:
+    """What to do about these reasons, each thing once."""
+    return tuple(filter(None, dict.fromkeys(map(remedy, codes))))
 
 
 def why(verifier: Verifier) -> str:

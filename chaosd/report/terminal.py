@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -69,6 +69,7 @@ def _lines(report: Report, run_dir: Path | None) -> Iterator[Text]:
         yield _reason(report, reason)
     if len(reasons) > _REASONS_MAX:
         yield _line(f"  … and {len(reasons) - _REASONS_MAX} more reasons")
+    yield from _remedies(report.reasons)
     if reasons:
         yield Text("")
     for figure in telling.figures(report):
@@ -92,6 +93,7 @@ def _about(report: Report, one: Verifier, run_dir: Path | None) -> Iterator[Text
     for name, count in sorted(one.counts.items()):
         if count:
             yield _line(f"  {count:,} × {name}  {explain(name)}")
+    yield from _remedies(one.reasons)
     if one.name == "recovery":
         for episode in report.recovery:
             limit = telling.duration(episode.limit_ms)
@@ -102,6 +104,11 @@ def _about(report: Report, one: Verifier, run_dir: Path | None) -> Iterator[Text
         yield _line(f"  … and {len(one.witnesses) - _WITNESSES_MAX} more witnesses in the report")
     yield Text("")
     yield from _places(report, run_dir)
+
+
+def _remedies(codes: Iterable[str]) -> Iterator[Text]:
+    for remedy in telling.remedies(codes):
+        yield _line(f"  remedy: {remedy}")
 
 
 def _reason(report: Report, reason: telling.Reason) -> Text:

@@ -77,12 +77,41 @@ REASONS = {
 }
 
 
+# What to do about a verdict that could not be had. What the pipeline did wrong is its owner's to know.
+_QUIETER = (
+    "run it where less else is going on, at a lower rate, or with a longer limit (expect: {recovery: {within: …}})"
+)
+REMEDIES = {
+    "baseline_too_slow": _QUIETER,
+    "baseline_unstable": _QUIETER,
+    "judge_stalled": _QUIETER,
+    "generator_late": _QUIETER,
+    "not_decided": _QUIETER,
+    "baseline_missing": "a longer baseline or a higher rate (phases: {baseline: …}, traffic: {rate: …})",
+    "too_short": "a longer time after the faults (phases: {hold: …})",
+    "no_bite": "a stronger or longer fault; the report shows what was asked and what was measured",
+    "not_exposed": "give the target the proxied addresses (chaosd stack status shows them), or hurt a part it uses",
+    "bypass": "give the target the proxied addresses (chaosd stack status shows them) and no others",
+    "drain_not_proved": "see in the report which input partition was not finished, and the target's log",
+    "resources_too_short": "longer phases: growth needs calm time to be told from noise",
+}
+
+
 def explain(code: str) -> str:
     """What a class or a reason means; empty for one that is plain words already.
 
     Reasons may carry what they are about: `no_bite:redis-latency`, `no_loss: LOST`, `void:LOST`.
     """
+    return _found({**REASONS, **CLASSES}, code)
+
+
+def remedy(code: str) -> str:
+    """What to do about a reason, written as for `explain`; empty where nothing general can be said."""
+    return _found(REMEDIES, code)
+
+
+def _found(words: dict[str, str], code: str) -> str:
     for piece in (code, code.partition(":")[0].strip(), code.rpartition(":")[2].strip()):
-        if meaning := CLASSES.get(piece) or REASONS.get(piece):
-            return meaning
+        if found := words.get(piece):
+            return found
     return ""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaosd.cli.app import run as chaosd
-from chaosd.report import github, junit, markdown, model
+from chaosd.report import github, html, junit, markdown, model, terminal, words
 from chaosd.report.formats import FORMATS
 from chaosd.report.judge import judge_run
 
@@ -102,6 +102,20 @@ def test_markdown_of_hostile_text_has_no_markup_of_it():
     page = markdown.render(report_sample.report(title=report_sample.HOSTILE + "|`*"), NOTHING)
     assert "<script" not in page
     assert "\\|\\`\\*" in page
+
+
+def test_what_can_be_done_about_a_reason_is_told_once_and_nothing_about_others():
+    reasons = ("recovery:baseline_too_slow", "recovery:not_decided", "no_bite:1-latency-redis", "no_loss:LOST")
+    report = report_sample.report(verdict="INCONCLUSIVE", reasons=reasons, exit=3)
+    for page in (terminal.render(report, NOTHING), markdown.render(report, NOTHING), html.render(report, NOTHING)):
+        assert page.count("at a lower rate") == 1
+        assert page.count("a stronger or longer fault") == 1
+        assert page.count("emedy:") == 2
+    assert "emedy" not in terminal.render(report_sample.passing(), NOTHING)
+
+
+def test_every_remedy_is_for_a_reason_that_there_is():
+    assert set(words.REMEDIES) <= set(words.REASONS)
 
 
 @pytest.mark.parametrize(("verdict", "level"), [("PASS", "notice"), ("FAIL", "error"), ("INCONCLUSIVE", "warning")])
