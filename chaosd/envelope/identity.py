@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 RUN_TAG_BITS = 48
 STREAM_BITS = 16
@@ -25,8 +25,7 @@ _MIX_A, _MIX_B = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK_64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """One envelope: the run's tag, the stream, the number in the stream."""
 
     run_tag: int

@@ -9,11 +9,10 @@ import base64
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum, IntFlag
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from chaosd.envelope import identity, wire
 from chaosd.envelope.dialects import chaosd as dialect
@@ -63,8 +62,7 @@ class Deviation(IntFlag):
     UNPLANNED = 8192  # this run's tag with an identity that was never intended
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """An input record."""
 
     key: bytes
@@ -72,8 +70,7 @@ class Rendered:
     headers: tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """What a record was found to be. `stream` and `seq` are -1 without an identity; `origin_*` -1 when absent."""
 
     stream: int

@@ -72,7 +72,7 @@ class Origins:
         return known[index] >> 32, known[index] & 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sighting:
     """A record with its place in the run and the time it was first seen."""
 
@@ -134,7 +134,7 @@ class Sight:
         return done
 
     def _too_early(self, role: Role, found: Inspection) -> bool:
-        if found.deviation & Deviation.UNPLANNED:
+        if found.deviation and found.deviation & Deviation.UNPLANNED:
             return True
         if role is not Role.DLQ:
             return False
