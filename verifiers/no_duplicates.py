@@ -4,7 +4,7 @@ DUP-ID         more results of one kind than expected for an identity; by `dupli
                allowed`. During a fault: the envelope was sent and not yet committed past at some time in
                [inject, clear + recovery limit]. Always counted and shown
 DUP-OFFSET     one (topic, partition, offset) read with two different contents
-DOUBLE-OUTCOME a result in the output and in the dead letter topic
+DOUBLE-OUTCOME a result in the output and in the dead letter topic, without a replay
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def fold(case: Case, partition: Partition) -> found.Findings:
     again = rows[(rows["n_output"] > 1) | (rows["n_dlq"] > 1) | (rows["n_more"] > 0)]
     twice = found.of_envelopes(again, again["last_output_ns"])
     twice["allowed"] = _allowed(case, again)
-    both = rows[(rows["n_output"] > 0) & (rows["n_dlq"] > 0)]
+    # A letter whose record was sent again is to be followed by a result: verifiers/replays.py.
+    both = rows[(rows["n_output"] > 0) & (rows["n_dlq"] > 0) & (rows["replayed"] == 0)]
     sightings = partition.sightings if partition.contested is None else partition.contested
     return {
         "DUP-ID": twice,

@@ -11,6 +11,7 @@ from typing import Any
 
 from chaosd.conductor.context import Context
 from chaosd.conductor.instruments import Instruments
+from chaosd.conductor.replaying import replay
 from chaosd.conductor.traffic import Schedule
 from chaosd.kernel.clock import MS, SECOND
 
@@ -37,6 +38,12 @@ async def drain(
     asked_ns = (pipeline.quiet_ns or 0) if pipeline is not None else 0
     until_ns = started_ns + limit_ns
     quiet_from_ns = await settle(context, instruments, sent_ns, until_ns, commits=commits, asked_ns=asked_ns)
+    if fence and quiet_from_ns is not None and context.experiment.replay is not None:
+        # Only now is it known which letters there are. What they bring is waited for as everything else was.
+        await replay(context)
+        sent_ns = context.clock.now_ns()
+        until_ns = sent_ns + limit_ns
+        quiet_from_ns = await settle(context, instruments, sent_ns, until_ns, commits=commits, asked_ns=asked_ns)
     ended_ns = context.clock.now_ns()
     if quiet_from_ns is not None:
         context.facts.append("quiet", from_ns=quiet_from_ns, until_ns=ended_ns)

@@ -96,6 +96,7 @@ def resolve(
         replicas=replicas,
         abort_when=form.abort_when.resolve(),
         limits=limits,
+        replay=form.replay,
     )
     return made if pipeline is None else fitting.fit(made, pipeline)
 

@@ -172,7 +172,7 @@ class Experiment:
     """A parsed experiment. `timeline` is sorted by time; `notes` say what the profile or the plan changed, and why.
 
     `brokers`: of Kafka, 1 or 3. `replicas`: processes of the target. `pipeline`: what its target file says, None for
-    one of chaosd's own.
+    one of chaosd's own. `replay`: `dlq` where dead letters are sent back after the heal.
     """
 
     name: str
@@ -192,6 +192,7 @@ class Experiment:
     abort_when: Guards = NO_GUARDS
     limits: Limits = DEFAULT
     pipeline: Pipeline | None = None
+    replay: str | None = None
 
     @property
     def faults(self) -> tuple[Step, ...]:
@@ -241,6 +242,7 @@ class Experiment:
                 "hold_ns": self.phases.hold_ns,
             },
             "timeline": [step.to_json() for step in self.timeline],
+            "replay": self.replay,
             "expect": self.expect.to_json(),
             "known": self.known.to_json() if self.known else None,
             "notes": list(self.notes),

@@ -28,7 +28,7 @@ REPLICAS_MAX = 4
 Class = Literal[
     "LOST", "MISSING-ERROR", "UNSEEN", "STUCK", "VANISHED", "RESURRECTED", "PHANTOM", "UNIDENTIFIED", "DUP-ID",
     "DUP-OFFSET", "REORDERED", "CORRUPT", "MISROUTED", "DOUBLE-OUTCOME", "WRONG-ERROR", "UNEXPECTED-ERROR",
-    "SLOW-RECOVERY", "SLOW", "LEAK", "BACKLOG", "DEGRADED", "EXHAUSTED",
+    "SLOW-RECOVERY", "SLOW", "LEAK", "BACKLOG", "DEGRADED", "EXHAUSTED", "BAD-REPLAY",
 ]  # fmt: skip
 
 
@@ -266,6 +266,11 @@ class ExperimentForm(Form):
     traffic: TrafficForm = Field(default_factory=TrafficForm)
     phases: PhasesForm = Field(default_factory=PhasesForm)
     timeline: tuple[StepForm, ...] = Field(description="The faults; an empty list is a control without any.")
+    replay: Literal["dlq"] | None = Field(
+        default=None,
+        description="`dlq`: after the last heal, when all is quiet, the originals of the dead letters are sent again; "
+        "each must give its result once, and none may come back.",
+    )
     expect: ExpectForm = Field(default_factory=ExpectForm)
     known: KnownForm | None = None
     limits: LimitsForm = Field(default_factory=LimitsForm, description="Tighter limits than the operator's.")

@@ -252,6 +252,16 @@ def unnamed(facts: Sequence[Fact]) -> tuple[str, ...]:
     return tuple(first(facts, "fresh_read_done").get("unnamed", ()))
 
 
+def replayed(facts: Sequence[Fact], topics: Sequence[TopicFacts]) -> tuple[tuple[int, int, int], ...] | None:
+    """The dead letters whose records were sent again, or may have been; None where no replay was asked for."""
+    if not first(facts, "run_started").get("experiment", {}).get("replay"):
+        return None
+    intended = every(facts, "replay_intended")
+    numbers = {topic.name: number for number, topic in enumerate(topics)}
+    places = [place for fact in intended for place in fact.get("letters", ())]
+    return tuple((numbers[str(name)], int(partition), int(offset)) for name, partition, offset in places)
+
+
 def deaths(facts: Sequence[Fact]) -> tuple[str, ...]:
     """Processes of chaosd that ended before their time."""
     named = [str(fact.get("process", "")) for fact in every(facts, "process_died")]

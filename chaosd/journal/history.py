@@ -228,6 +228,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         max_idle_ns=int(started.get("target", {}).get("max_idle_ns", 0)),
         results=said.results(started),
         unnamed=said.unnamed(facts),
+        replayed=said.replayed(facts, topics),
         baseline_reused=said.first(facts, "baseline_reused") or None,
         facts=facts,
     )
@@ -244,6 +245,7 @@ def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, 
     joined = join.sightings(plan, seen, run.topics)
     join.results(plan, joined, run.topics)
     kinds.whole(plan.envelopes, joined, run.topics, run.results)
+    join.replayed(plan, joined, run.replayed or ())
     join.input_log(plan, joined, run.topics, read_whole=run.fresh_complete)
     join.commits(plan, _committed(run, columns["progress"], run.topics))
     return plan, joined

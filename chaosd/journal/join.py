@@ -188,6 +188,19 @@ def results(plan: Plan, joined: Table, topics: Sequence[TopicFacts]) -> None:
             envelopes["last_output_ns"] = last
 
 
+def replayed(plan: Plan, joined: Table, letters: Sequence[tuple[int, int, int]]) -> None:
+    """Count of each envelope the dead letters (topic, partition, offset) whose record was sent again."""
+    if not letters:
+        return
+    places = coordinates(*np.array(letters, np.int64).T)
+    here = coordinates(joined["topic"], joined["partition"], joined["offset"])
+    found = np.flatnonzero(np.isin(here, places) & (joined["row"] >= 0))
+    # Sorted by coordinates: the live and the fresh sighting of a letter are beside one another.
+    new = np.ones(len(found), bool)
+    new[1:] = here[found][1:] != here[found][:-1]
+    plan.envelopes["replayed"] = _count(joined["row"][found[new]], len(plan.envelopes))
+
+
 def _count(rows: np.ndarray, size: int) -> np.ndarray:
     return np.minimum(np.bincount(rows, minlength=size), 0xFFFF)
 

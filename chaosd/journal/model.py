@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # when it is not there), its first one of `n_input`. `n_*` count distinct coordinates over the live and the fresh read,
 # `live_*` and `fresh_*` over one of them. The `*_ns` of results are of the live read. Where an envelope owes several
 # outputs, `*_output` count whole sets of them, `first_output_ns` is when the first set was whole, and `n_more` counts
-# outputs beyond those owed, of whichever kind.
+# outputs beyond those owed, of whichever kind. `replayed` counts the dead letters of it whose record was sent again.
 ENVELOPES = np.dtype(
     [
         ("stream", "u2"),
@@ -50,6 +50,7 @@ ENVELOPES = np.dtype(
         ("live_output", "u2"),
         ("live_dlq", "u2"),
         ("n_more", "u2"),
+        ("replayed", "u2"),
     ]
 )
 # The tap's rows, each with the index of its envelope in `Partition.envelopes` (-1 = stray).
@@ -173,7 +174,8 @@ class RunFacts:
     None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `results`
     says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its kind), and
     is empty where it owes one of any; `unnamed` are topics between services with records of which nobody knows whose
-    they are; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
+    they are; `replayed` are the places (topic, partition, offset) of dead letters whose records were sent again, None
+    where the experiment asks for no replay; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
     processes in order of time.
     """
 
@@ -209,6 +211,7 @@ class RunFacts:
     results: tuple[Owed, ...] = ()
     unnamed: tuple[str, ...] = ()
     baseline_reused: Mapping[str, Any] | None = None
+    replayed: tuple[tuple[int, int, int], ...] | None = None
     facts: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -27,6 +27,7 @@ CLASSES = {
     "LEAK": "the pipeline's memory, files or connections grow, or are not given back",
     "BACKLOG": "what the pipeline has not committed yet grows",
     "DEGRADED": "after the faults the pipeline is slower than before",
+    "BAD-REPLAY": "a dead letter was sent back, and its result did not come exactly once",
     "EXHAUSTED": "the pipeline held more connections at once than it may",
 }
 REASONS = {
@@ -70,6 +71,8 @@ REASONS = {
     "drain_not_proved": "it is not proved that the pipeline had finished its work",
     "unidentified_records": "as many records without identity as results missing: they may be the same",
     "retention": "the topic's retention may explain what is gone",
+    "nothing_replayed": "there was no dead letter to be sent back, so nothing is known of replays",
+    "replay_open": "what came of a replay may not have been seen yet",
     "fresh_read_incomplete": "the second, fresh read of the topics did not reach the end",
     "certificate_incomplete": "a verifier did not notice an anomaly that was planted to test it",
     "verifier_crashed": "a verifier crashed on this history",

@@ -59,6 +59,7 @@ def certify(
         seen = {verifier.name: found for verifier, found in zip(verifiers, named, strict=True)}
     by_class: dict[str, tuple[int, int]] = {}
     unnoticed = []
+    sought = {name for verifier in verifiers for name in verifier.anomalies}
     for name in CLASSES:
         own = [planting for planting in plantings if planting.anomaly == name]
         looking = [verifier for verifier in verifiers if name in verifier.anomalies]
@@ -71,7 +72,7 @@ def certify(
         planted=sum(planted for planted, _ in by_class.values()),
         noticed=sum(noticed for _, noticed in by_class.values()),
         by_class=by_class,
-        not_applicable=tuple(name for name in CLASSES if name not in by_class),
+        not_applicable=tuple(name for name in CLASSES if name in sought and name not in by_class),
         unnoticed=tuple(dict.fromkeys(unnoticed)),
     )
 

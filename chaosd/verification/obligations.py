@@ -28,9 +28,12 @@ def resolved(envelopes: Rows) -> np.ndarray:
 
 
 def result_ns(envelopes: Rows) -> np.ndarray:
-    """When the tap first saw the expected result live; NEVER_NS if it did not."""
+    """When the tap first saw the expected result live; NEVER_NS if it did not.
+
+    Who ended as a dead letter and was sent again is resolved by the letter: a replay comes when the traffic is over.
+    """
     output, dlq = envelopes["first_output_ns"], envelopes["first_dlq_ns"]
-    seen = np.where((envelopes["kind"] == 0) & (output >= 0), output, dlq)
+    seen = np.where((envelopes["kind"] == 0) & (output >= 0) & (envelopes["replayed"] == 0), output, dlq)
     return np.where(seen >= 0, seen, NEVER_NS)
 
 

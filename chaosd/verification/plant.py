@@ -19,7 +19,7 @@ from chaosd.verification.episodes import Episode, episodes
 from chaosd.verification.ground import PER_CLASS, Ground, Planting
 from chaosd.verification.hold import Held
 from chaosd.verification.latency import stalled_ns
-from chaosd.verification.obligations import in_flight_during_faults, owed, sent_ns, voided
+from chaosd.verification.obligations import drained, in_flight_during_faults, owed, sent_ns, voided
 
 _PHANTOM_SEQ = (1 << 32) - 1
 # In so many shares of a history each class is planted.
@@ -196,6 +196,19 @@ def _voided(ground: Ground, name: str) -> None:
     ground.clear(chosen)
 
 
+def _bad_replay(ground: Ground, name: str) -> None:
+    """What came of a replay is gone."""
+    case, rows = ground.case, ground.share.rows
+    sites = (rows["replayed"] > 0) & owed(rows)
+    if not sites.any():
+        return
+    sites &= (rows["n_output"] == 1) & drained(case, rows) & case.phase_mask(rows, "faults", "tail")
+    candidates = np.flatnonzero(sites)
+    chosen = np.sort(ground.rng.choice(candidates, min(ground.left(name), len(candidates)), replace=False))
+    ground.note(name, chosen)
+    ground.clear(chosen)
+
+
 def _double_outcome(ground: Ground, name: str) -> None:
     _dead_letters(ground, ground.choose(_plain(ground), name) if len(ground.case.topics(Role.DLQ)) else _NONE)
 
@@ -266,6 +279,7 @@ _PLANTS: dict[str, Callable[[Ground, str], None]] = {
     "DUP-ID": _dup_id,
     "DUP-OFFSET": _dup_offset,
     "DOUBLE-OUTCOME": _double_outcome,
+    "BAD-REPLAY": _bad_replay,
     "CORRUPT": _deviates(
         _plain,
         Deviation.FIELD,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from chaosd.kernel.verdict import Grade, Verdict
 
 # Claims, as verifiers name them in `Verdict.reasons`.
-ABSENCE = frozenset({"LOST", "MISSING-ERROR", "STUCK", "VANISHED", "not_recovered"})
+ABSENCE = frozenset({"LOST", "MISSING-ERROR", "STUCK", "VANISHED", "not_recovered", "BAD-REPLAY"})
 TIME = frozenset({"too_slow", "too_late", "not_recovered"})
 ERRORS = frozenset({"UNEXPECTED-ERROR"})
 USAGE = frozenset({"LEAK", "BACKLOG", "DEGRADED", "EXHAUSTED"})

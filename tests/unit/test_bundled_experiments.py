@@ -70,7 +70,7 @@ def test_the_list_is_there_for_programs_too(capsys):
     assert run(["list", "--all", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {one["name"] for one in listed} == set(ALL)
-    assert {one["name"] for one in listed if one["lab"]} == {"below-noise", "unused-part", "loses-events"}
+    assert {one["name"] for one in listed if one["lab"]} == {"below-noise", "dlq-replay", "loses-events", "unused-part"}
 
 
 @pytest.mark.parametrize("name", ["control", "everything-at-once", "loses-events"])

@@ -27,9 +27,9 @@ verifier = Verifier("{name}", ("A",), lambda case, partition: Partial(1), lambda
 """
 
 
-def test_the_bundled_verifiers_are_six_and_carry_their_text():
+def test_the_bundled_verifiers_are_these_and_carry_their_text():
     assert [source.verifier.name for source in SOURCES] == [
-        "integrity", "no_duplicates", "no_loss", "order", "recovery", "resources", "system_errors",
+        "integrity", "no_duplicates", "no_loss", "order", "recovery", "replays", "resources", "system_errors",
     ]  # fmt: skip
     for source in SOURCES:
         assert source.text == source.path.read_bytes()

@@ -79,7 +79,11 @@ class DeadLetters:
                 "value": as_text(value),
                 "headers": {name: as_text(content) for name, content in record.headers},
             },
-            "replay_metadata": {"can_replay": False, "suggested_delay_minutes": 0, "requires_manual_review": True},
+            "replay_metadata": {
+                "can_replay": self.error_type is ErrorType.TRANSIENT,
+                "suggested_delay_minutes": 0,
+                "requires_manual_review": self.error_type is not ErrorType.TRANSIENT,
+            },
         }
 
     def _encode(self, record: ConsumerRecord, why: Unprocessable, value: bytes | None) -> bytes:
