@@ -44,11 +44,11 @@ async def load(folder: Path, rate: int) -> dict[str, float]:
     burst = next(segment for segment in told.run.segments if segment.phase == "burst")
     seen = np.sort(live["seen_ns"][(live["seen_ns"] > burst.start_ns) & (live["seen_ns"] < steady.start_ns)])
     out = live[(live["seen_ns"] >= steady.start_ns)]
-    span_s = (int(out["seen_ns"].max()) - steady.start_ns) / 1e9
+    span_s = (int(out["seen_ns"].max()) - int(out["seen_ns"].min())) / 1e9
     return {
         "lag_p50": float(lag_ms[len(lag_ms) // 2]),
         "lag_p99": float(lag_ms[int(len(lag_ms) * 0.99)]),
-        "carried": len(out) / span_s,
+        "carried": (len(out) - 1) / span_s,
         "capacity": (len(seen) - 1) / ((int(seen[-1]) - int(seen[0])) / 1e9),
     }
 
@@ -62,8 +62,8 @@ async def main() -> None:
     head()
     show("generator at 2,000/s: lag p50", [run["lag_p50"] for run in fast], "ms", "-")
     show("generator at 2,000/s: lag p99", [run["lag_p99"] for run in fast], "ms", "< 5")
-    show("pipeline offered 1,000/s: results", [run["carried"] for run in plain], "/s", "≥ 1000")
-    show("pipeline offered 2,000/s: results", [run["carried"] for run in fast], "/s", "-")
+    show("pipeline offered 1,000/s: results", [run["carried"] for run in plain], "/s", "-")
+    show("pipeline offered 2,000/s: results", [run["carried"] for run in fast], "/s", "≥ 1000")
     show("pipeline, capacity by burst", [run["capacity"] for run in plain + fast], "/s", "≥ 1000")
 
 
