@@ -132,7 +132,8 @@ Table = Annotated[
 class Params(BaseModel):
     """What an experiment says about one fault. Unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when first used: who heals needs one of fifty, and at once.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class NoParams(Params):
