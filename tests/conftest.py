@@ -5,6 +5,7 @@ A watchdog guards it: a test run that is killed leaves no server behind.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,12 @@ import pytest
 from chaosd.process.control import Child
 from chaosd.stack.providers.embedded import EmbeddedProvider
 from chaosd.stack.stack import Stack
+
+
+def pytest_configure() -> None:
+    """A shell makes what it starts in the background ignore SIGINT, and so would all that tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from chaosd.traffic.schedule import Due, Schedule
 from chaosd.traffic.sequence import Batch, newest, take_back
 
 # Envelopes that are due within one tick go out together.
-_TICK_NS = 2 * MS
+_TICK_NS = MS
 # The watermark runs ahead of the schedule, so that its fdatasync never holds a send up.
 _RESERVE_NS = SECOND
 _REPORT_S = 0.2
