@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import asyncpg
 import pytest
 from fault_bench import CLOCK, break_and_mend, run_facts, watching
+from live_run import until
 
 from chaosd.faults.table import FAULTS
 from chaosd.journal.columns import Path, ProbeOutcome
@@ -195,7 +196,7 @@ async def test_resources_show_a_stopped_and_a_gone_process(bed):
     assert state() == 1
     bed.signal("redis", signal.SIGSTOP)
     try:
-        assert state() == 2
+        await until(lambda: state() == 2, "the stop of Redis, which it does in its own time")
     finally:
         bed.signal("redis", signal.SIGCONT)
     await bed.stack.stop_part("redis", kill=True)
