@@ -38,6 +38,11 @@ class Partial:
     open: int
 
 
+def applies(case: Case) -> bool:
+    """Whether a replay is in the experiment."""
+    return case.run.replayed is not None
+
+
 def fold(case: Case, partition: Partition) -> Partial:
     """Compare what came of each envelope with how often it was replayed."""
     rows = partition.envelopes[partition.envelopes["replayed"] > 0]
@@ -61,8 +66,7 @@ def merge(a: Partial, b: Partial) -> Partial:
 def conclude(case: Case, partial: Partial) -> Verdict:
     """FAIL for a replay that did not do what it is for; INCONCLUSIVE where that was not seen."""
     failing = found.failing(partial.findings, ANOMALIES)
-    asked = case.run.replayed is not None
-    nothing = ("nothing_replayed",) if asked and not partial.replayed else ()
+    nothing = () if partial.replayed else ("nothing_replayed",)
     unsure = (*nothing, *(("replay_open",) if partial.open else ()))
     return Verdict(
         verifier="replays",
@@ -70,8 +74,8 @@ def conclude(case: Case, partial: Partial) -> Verdict:
         reasons=(*failing, *unsure),
         counts=found.counts(partial.findings, ANOMALIES),
         witnesses=found.witnesses(case, partial.findings, ANOMALIES, HOPS),
-        details={"replayed": partial.replayed} if asked else {},
+        details={"replayed": partial.replayed},
     )
 
 
-verifier = Verifier("replays", ANOMALIES, fold, merge, conclude)
+verifier = Verifier("replays", ANOMALIES, fold, merge, conclude, applies)

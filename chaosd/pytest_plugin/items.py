@@ -21,6 +21,7 @@ from chaosd.pytest_plugin.outcome import Outcome
 from chaosd.pytest_plugin.sessions import bench_of
 
 RUN = "run"
+_OF_REPLAYS = "replays"
 _JUDGED = (Exit.PASS, Exit.FAIL, Exit.INCONCLUSIVE)
 
 
@@ -28,10 +29,13 @@ class ChaosFailure(Exception):
     """What was expected did not hold. Its text is what the person reads."""
 
 
-def groups() -> dict[str, str]:
-    """The groups of expectations by the verifier that answers for each: `no_loss` for `loss`."""
+def groups(*, replay: bool) -> dict[str, str]:
+    """The groups of expectations by the verifier that answers for each: `no_loss` for `loss`.
+
+    `replay`: whether the experiment has dead letters sent back; there is a promise about replays only then.
+    """
     verifiers = sorted(path.stem for path in bundled("verifiers").glob("*.py") if not path.stem.startswith("_"))
-    return {verifier: verifier.removeprefix("no_") for verifier in verifiers}
+    return {name: name.removeprefix("no_") for name in verifiers if replay or name != _OF_REPLAYS}
 
 
 class ChaosFile(pytest.File):
@@ -44,20 +48,22 @@ class ChaosFile(pytest.File):
             experiment = load(str(self.path), forms(), profile=profile, limits=operator.read().limits)
         except ChaosdError as error:
             raise self.CollectError(str(error)) from None
-        yield ChaosExperiment.from_parent(self, name=experiment.name)
+        expected = groups(replay=experiment.replay is not None)
+        yield ChaosExperiment.from_parent(self, name=experiment.name, groups=expected)
 
 
 class ChaosExperiment(pytest.Collector):
     """One experiment, run once on the session's testbed."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, groups: dict[str, str], **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.groups = groups
         self._outcome: Outcome | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """The run, and each group of expectations."""
         yield RunItem.from_parent(self, name=RUN)
-        for verifier, group in groups().items():
+        for verifier, group in self.groups.items():
             yield GroupItem.from_parent(self, name=group, verifier=verifier)
 
     def outcome(self, item: pytest.Item) -> Outcome:
@@ -130,7 +136,7 @@ class RunItem(ChaosItem):
         code = outcome.ending.exit
         if code is Exit.PASS:
             return
-        shown = code in _JUDGED and not outcome.run_reasons() and outcome.troubled(groups())
+        shown = code in _JUDGED and not outcome.run_reasons() and outcome.troubled(self.experiment.groups)
         if shown and not outcome.wrongly_known():
             return
         if code is Exit.INCONCLUSIVE:

@@ -58,11 +58,12 @@ class Judgement:
 
 
 def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: bool = True) -> Judgement:
-    """Judge a run. Pure: the same history and verifiers give the same judgement."""
+    """Judge a run by those verifiers that apply to it. Pure: the same history and verifiers give the same judgement."""
     opened = open_case(history)
     evidence = gather(history)
     case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
     census = count(history)
+    verifiers = [verifier for verifier in verifiers if verifier.applies(case)]
     with crew(census.rows) as pool:
         folds = fold(pool, case, tuple(history.partitions()), verifiers)
         verdicts = tuple(pool.map(functools.partial(_verdict, case), verifiers, folds))

@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """`name` as in verdict.json, `anomalies` the classes it looks for; P is whatever its own fold gives."""
+    """`name` as in verdict.json, `anomalies` the classes it looks for; what `fold` gives is known to itself alone.
+
+    `applies` tells whether the experiment asks for what it judges; of a run that does not, the verdict is silent. It is
+    part of the verifier, so a run that was judged by one without it is judged the same again.
+    """
 
     name: str
     anomalies: tuple[str, ...]
     fold: Callable[[Case, Partition], Any]
     merge: Callable[[Any, Any], Any]
     conclude: Callable[[Case, Any], Verdict]
+    applies: Callable[[Case], bool] = lambda case: True

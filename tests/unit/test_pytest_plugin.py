@@ -27,7 +27,7 @@ QUIET = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytes
 assert items
 assert outcome
 
-GROUPS = items.groups()
+GROUPS = items.groups(replay=False)
 COUNT = 1 + len(GROUPS)
 EXPERIMENT = """\
 chaosd: 1
@@ -108,6 +108,13 @@ def test_an_experiment_is_a_test_for_its_run_and_one_for_each_group_of_expectati
         result.stdout.fnmatch_lines([f"*redis-late.chaos.yaml::redis-late::{name} PASSED*"])
     assert (site.path / "closed").exists()
     assert (site.path / "runs").read_text(encoding="utf-8").splitlines() == ["redis-late.chaos.yaml::redis-late"]
+
+
+def test_replays_are_a_group_only_where_the_experiment_has_some(site):
+    told = "redis-late.chaos.yaml::redis-late::replays"
+    site("PASS", "--collect-only", "-q").stdout.no_fnmatch_line(told)
+    (site.path / "redis-late.chaos.yaml").write_text(f"{EXPERIMENT}replay: dlq\n", encoding="utf-8")
+    site("PASS", "--collect-only", "-q").stdout.fnmatch_lines([told])
 
 
 def test_a_single_group_can_be_asked_for_and_has_the_experiment_run(site):

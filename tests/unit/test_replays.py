@@ -19,6 +19,8 @@ from chaosd.kernel.clock import SECOND
 from chaosd.kernel.verdict import Grade
 from chaosd.verification.case import open_case
 from chaosd.verification.certificate import certify
+from chaosd.verification.compose import judge
+from chaosd.verification.verifier import Verifier
 
 LETTERS = 6
 
@@ -97,7 +99,24 @@ def test_two_letters_of_one_envelope_that_were_both_replayed_are_none_that_came_
 
 def test_where_a_replay_was_asked_for_and_no_letter_was_there_nothing_was_shown():
     assert hops(plain().facts(replayed=())) == (Grade.INCONCLUSIVE, ("nothing_replayed",), [])
-    assert hops(plain()) == (Grade.PASS, (), [])
+
+
+def test_a_run_without_a_replay_says_nothing_of_replays():
+    judged = judge(plain(), VERIFIERS)
+    assert judged.grade is Grade.PASS
+    assert "replays" not in {verdict.verifier for verdict in judged.verdicts}
+    assert "BAD-REPLAY" not in (*judged.certificate.by_class, *judged.certificate.not_applicable)
+
+
+def test_a_run_with_a_replay_says_what_came_of_it():
+    judged = judge(replayed()[0], VERIFIERS)
+    assert {verdict.verifier: verdict.grade for verdict in judged.verdicts}["replays"] is Grade.PASS
+
+
+def test_a_verifier_that_is_stored_without_a_word_on_when_it_applies_is_judged_as_ever():
+    older = tuple(Verifier(one.name, one.anomalies, one.fold, one.merge, one.conclude) for one in VERIFIERS)
+    judged = judge(plain(), older, with_certificate=False)
+    assert "replays" in {verdict.verifier for verdict in judged.verdicts}
 
 
 def test_the_certificate_takes_away_what_came_of_replays():
