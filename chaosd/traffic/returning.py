@@ -6,7 +6,8 @@ own in the rows, after all others. Then (topic, partition, offset) names one rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from chaosd.traffic.sight import Sight
 
 if TYPE_CHECKING:
     from chaosd.traffic.progress import Progress
+
+
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Returning:
         self._progress = progress
         self._sight = sight
         self.awaited: dict[str, int] = {}
+        self._any_awaited = asyncio.Event()
 
     async def await_return(self, topic: str, now_ns: int) -> tuple[int, bool]:
         """A topic was deleted, and nobody reads it any more. Gives its index, and whether it is not yet there again:
@@ -47,7 +52,18 @@ class Returning:
         self._progress.let_go(topic)
         clean = await self._progress.there(topic) == 0
         self.awaited[topic] = now_ns
+        self._any_awaited.set()
         return self._known[topic][0], clean
+
+    async def follow(self, clock: Clock) -> AsyncIterator[Back]:
+        """Each topic when it is there again, without end. Kafka is asked only while one is awaited."""
+        while True:
+            await self._any_awaited.wait()
+            for back in await self.returned(clock):
+                yield back
+            if not self.awaited:
+                self._any_awaited.clear()
+            await asyncio.sleep(_POLL_S)
 
     async def returned(self, clock: Clock) -> list[Back]:
         """Those that are there again by now, with all partitions led; each is told once."""

@@ -37,7 +37,6 @@ from chaosd.traffic.sight import Record, Row, Sight
 _REPORT_S = 0.2
 _FRESH_READ_S = 50.0
 _BOUNDS_S = 10.0
-_RETURNS_S = 0.02
 _LIVE, _FINAL = 0, 1
 _STRAY = Deviation.UNIDENTIFIED | Deviation.FOREIGN | Deviation.UNPLANNED
 
@@ -144,19 +143,17 @@ class Tap:
 
     async def _topics_return(self) -> None:
         """Read what was made again in the place of a deleted topic, from its beginning on."""
-        while True:
-            await asyncio.sleep(_RETURNS_S)
-            for back in await self._returning.returned(self._clock):
-                start = {TopicPartition(back.topic, number): 0 for number in range(back.partitions)}
-                self._starts.update(start)
-                self._facts.append(
-                    "topic_returned", durable=True, topic=back.topic, index=back.index, of=back.of, role=back.role,
-                    partitions=back.partitions,
-                )  # fmt: skip
-                if self._live is not None:
-                    await self._live.take_up(start)
-                # What is in it may have come since it was last seen missing.
-                self._beats.append((back.missing_ns, self._clock.now_ns()))
+        async for back in self._returning.follow(self._clock):
+            start = {TopicPartition(back.topic, number): 0 for number in range(back.partitions)}
+            self._starts.update(start)
+            self._facts.append(
+                "topic_returned", durable=True, topic=back.topic, index=back.index, of=back.of, role=back.role,
+                partitions=back.partitions,
+            )  # fmt: skip
+            if self._live is not None:
+                await self._live.take_up(start)
+            # What is in it may have come since it was last seen missing.
+            self._beats.append((back.missing_ns, self._clock.now_ns()))
 
     def _take_live(self, records: Sequence[Record]) -> None:
         self._take(_LIVE, records)

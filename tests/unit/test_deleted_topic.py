@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import histories
@@ -16,6 +17,7 @@ from chaosd.journal.columns import Role
 from chaosd.journal.model import Deletion, InjectionFacts
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade
+from chaosd.traffic import returning as returning_topics
 from chaosd.traffic.config import Topic
 from chaosd.traffic.reader import Reader
 from chaosd.traffic.returning import Returning
@@ -190,9 +192,10 @@ class Answers:
     """Stands for Progress and Sight: tells how many partitions are led, and is told what changes."""
 
     def __init__(self, led):
-        self.led, self.done = led, []
+        self.led, self.done, self.asked = led, [], 0
 
     async def there(self, topic):
+        self.asked += 1
         return self.led
 
     def let_go(self, topic):
@@ -220,6 +223,34 @@ async def test_a_deleted_topic_is_taken_up_when_all_its_partitions_are_led():
     assert await returning.returned(clock) == []
     broker.led = 0
     assert await returning.await_return("out", 10) == (2, True)
+
+
+async def test_kafka_is_asked_for_a_topic_only_while_it_is_awaited(monkeypatch):
+    monkeypatch.setattr(returning_topics, "_POLL_S", 0)
+    clock, broker = Now(), Answers(0)
+    returning = Returning([Topic("out", "output", 3)], broker, broker)
+    following = returning.follow(clock)
+    coming = asyncio.ensure_future(anext(following))
+    await _turns()
+    assert broker.asked == 0
+    await returning.await_return("out", 5)
+    broker.led = 3
+    assert (await asyncio.wait_for(coming, 5)).index == 1
+    asked = broker.asked
+    async with asyncio.timeout(5):
+        coming = asyncio.ensure_future(anext(following))
+        while returning._any_awaited.is_set():
+            await asyncio.sleep(0)
+    await _turns()
+    assert broker.asked == asked
+    await returning.await_return("out", 6)
+    assert (await asyncio.wait_for(coming, 5)).index == 2
+
+
+async def _turns():
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("led", [3, None])
