@@ -78,7 +78,7 @@ REASONS = {
     "verifier_crashed": "a verifier crashed on this history",
     "void": "a circumstance of the run takes this claim back",
 }
-
+_WORDS = {**REASONS, **CLASSES}
 
 # What to do about a verdict that could not be had. What the pipeline did wrong is its owner's to know.
 _QUIETER = (
@@ -105,7 +105,7 @@ def explain(code: str) -> str:
 
     Reasons may carry what they are about: `no_bite:redis-latency`, `no_loss: LOST`, `void:LOST`.
     """
-    return _found({**REASONS, **CLASSES}, code)
+    return _found(_WORDS, code)
 
 
 def remedy(code: str) -> str:
