@@ -110,8 +110,9 @@ CANARIES = _schema(
     ("outcome", "u1"),
     ("bytes", "u4"),
 )
-# The target's sockets: `proxied` to the part's proxy, `direct` past it (a bypass, must be 0).
+# The target's sockets: `proxied` to the part's proxy, `direct` past it (a bypass, must be 0), or NOT_KNOWN.
 EXPOSURE = _schema("exposure", ("t_ns", "i8"), ("on", "u1"), ("proxied", "u2"), ("direct", "u2"))
+NOT_KNOWN = 0xFFFF
 # Processes of the testbed; `process` indexes `processes`. cpu_ns is user + system since its start.
 RESOURCES = _schema(
     "resources",

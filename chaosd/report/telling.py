@@ -186,7 +186,7 @@ def _plain(value: Any) -> str:
         return "(" + evidence(value) + ")"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value is None else str(value)
+    return "not known" if value is None else str(value)
 
 
 def entry(one: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chaosd.journal.columns import EXPOSURE, RESOURCES, State
+from chaosd.journal.columns import EXPOSURE, NOT_KNOWN, RESOURCES, State
 from chaosd.kernel import names
 from chaosd.kernel.clock import SECOND, Clock
 from chaosd.process import spawn, tcp
@@ -125,7 +125,9 @@ def sample_others(
     """
     inodes = {inode for pid in own for inode in _sockets(pid)}
     ports = Counter(one.remote_port for one in tcp.sockets(*_CONNECTED) if one.inode and one.inode not in inodes)
-    return _exposure(ports, proxied, {}, t_ns, parts)
+    rows = _exposure(ports, proxied, {}, t_ns, parts)
+    rows["direct"] = NOT_KNOWN
+    return rows
 
 
 def _exposure(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chaosd.journal.columns import SENDS, Path, Probe, ProbeOutcome, State
+from chaosd.journal.columns import NOT_KNOWN, SENDS, Path, Probe, ProbeOutcome, State
 from chaosd.journal.model import History, InjectionFacts, RunFacts
 from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
@@ -360,7 +360,7 @@ _RULES: dict[Source, Callable[[_Check], _Answer]] = {
 
 def _exposed(run: RunFacts, evidence: Evidence, injection: InjectionFacts, shown: dict[str, Any]) -> tuple[str, bool]:
     """Whether the target used the path in the baseline and was connected or trying around the fault; and whether it
-    also went past the proxy.
+    was seen to go past the proxy as well.
     """
     if names.kind(injection.on) == TARGET:
         return PROVED, False
@@ -375,8 +375,10 @@ def _exposed(run: RunFacts, evidence: Evidence, injection: InjectionFacts, shown
     used = rows["proxied"] > 0
     before = bool((used & before_faults(run).of(rows["t_ns"])).any())
     during = bool((used & around.of(rows["t_ns"])).any())
-    bypass = bool((rows["direct"] > 0).any())
-    shown["exposed"] = {"used_before": before, "connected_during": during, "past_the_proxy": bypass}
+    told = rows["direct"] != NOT_KNOWN
+    bypass = bool((rows["direct"][told] > 0).any())
+    past = bypass if bypass or told.all() else None
+    shown["exposed"] = {"used_before": before, "connected_during": during, "past_the_proxy": past}
     return (PROVED if before and during else MISSING), bypass
 
 

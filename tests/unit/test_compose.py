@@ -10,10 +10,11 @@ import pytest
 from histories import STARTED_NS, VERIFIERS, injection
 
 from chaosd.experiment.spec import Known
-from chaosd.journal.columns import Deviation, Path, Probe, ProbeOutcome
+from chaosd.journal.columns import NOT_KNOWN, Deviation, Path, Probe, ProbeOutcome
 from chaosd.journal.model import Unhealthy
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict
+from chaosd.report import telling
 from chaosd.verification.compose import judge, known_outcome
 from chaosd.verification.verifier import Verifier
 
@@ -184,7 +185,19 @@ def test_exposure_that_was_never_sampled_is_unknown():
 def test_a_target_that_goes_past_the_proxy_is_told():
     written = faulted()
     written.columns["exposure"]["direct"][7] = 1
-    assert judge(written, VERIFIERS).reasons == ("bypass:f1",)
+    judged = judge(written, VERIFIERS)
+    assert judged.reasons == ("bypass:f1",)
+    assert judged.faults[0].evidence["exposed"]["past_the_proxy"] is True
+
+
+@pytest.mark.parametrize(("direct", "past"), [(0, False), (NOT_KNOWN, None)])
+def test_whether_a_target_goes_past_the_proxy_is_told_only_where_it_is_known(direct, past):
+    written = faulted()
+    written.columns["exposure"]["direct"] = direct
+    judged = judge(written, VERIFIERS)
+    assert (judged.grade, judged.reasons) == (Grade.PASS, ())
+    assert judged.faults[0].evidence["exposed"]["past_the_proxy"] is past
+    assert ("past the proxy not known" in telling.evidence(judged.faults[0].evidence)) is (past is None)
 
 
 def test_a_fault_that_was_never_injected_or_never_healed_voids_pass():
