@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from chaosd.faults.fault import Cleared
+from chaosd.healing.guard import Guard
 from chaosd.healing.lease import Lease, new_lease
 from chaosd.healing.leases import Leases
-from chaosd.healing.watchdog import Order, Watchdog
+from chaosd.healing.order import Order
+from chaosd.healing.watchdog import facts_of
 from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.errors import HealError
 from chaosd.process import spawn
@@ -30,8 +32,9 @@ def state(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def watchdog(folder: Path, *, teardown: bool = False) -> Watchdog:
-    return Watchdog(Order(folder / "gone", teardown, "mine", folder / "run"), SystemClock())
+def watchdog(folder: Path, *, teardown: bool = False) -> Guard:
+    order, clock = Order(folder / "gone", teardown, "mine", folder / "run"), SystemClock()
+    return Guard(order, facts_of(order, clock), clock)
 
 
 def lease_of(folder: Path, run_id: str) -> Lease:
@@ -67,7 +70,7 @@ async def test_testbed_that_cannot_be_ended_is_told_whatever_the_error(state, mo
     async def tear_down(directory: Path) -> None:
         raise AttributeError("a client library")
 
-    monkeypatch.setattr("chaosd.healing.watchdog.tear_down", tear_down)
+    monkeypatch.setattr("chaosd.healing.guard.tear_down", tear_down)
     assert not await watchdog(state, teardown=True).orphaned("its process is gone")
     assert stated(state)[-1]["kind"] == "torn_down"
     assert stated(state)[-1]["ok"] is False
@@ -109,7 +112,7 @@ async def test_leases_that_cannot_be_read_for_a_while_are_kept_afterwards(state)
 
 
 async def test_leases_that_cannot_be_read_are_no_success(state, monkeypatch):
-    monkeypatch.setattr("chaosd.healing.watchdog._RETRY_AFTER_S", (0.01,))
+    monkeypatch.setattr("chaosd.healing.guard._RETRY_AFTER_S", (0.01,))
     (state / "state").mkdir()
     (state / "state" / "leases").write_text("a file where the folder should be")
     assert not await watchdog(state).orphaned("its process is gone")
@@ -125,8 +128,8 @@ async def test_undo_that_failed_is_tried_again_while_the_holder_lives(state, mon
         leases.close(lease)
         return Cleared(1, 2)
 
-    monkeypatch.setattr("chaosd.healing.watchdog.redeem", redeem)
-    monkeypatch.setattr("chaosd.healing.watchdog._AGAIN_NS", 0)
+    monkeypatch.setattr("chaosd.healing.guard.redeem", redeem)
+    monkeypatch.setattr("chaosd.healing.guard._AGAIN_NS", 0)
     Leases().open(replace(lease_of(state, "mine"), deadline_ns=0))
     looking = asyncio.create_task(watchdog(state).overdue())
     await until(lambda: not Leases().all())
@@ -172,15 +175,15 @@ def test_the_holder_is_the_one_that_the_order_names():
 
 
 async def test_testbed_on_servers_of_others_stays_until_what_is_broken_there_is_undone(state, monkeypatch):
-    monkeypatch.setattr("chaosd.healing.watchdog._RETRY_AFTER_S", (0.01,))
+    monkeypatch.setattr("chaosd.healing.guard._RETRY_AFTER_S", (0.01,))
     directory = announce("theirs", provider="external", kept=False)
     ended = []
 
     async def tear_down(folder: Path) -> None:
         ended.append(folder)
 
-    monkeypatch.setattr("chaosd.healing.watchdog.tear_down", tear_down)
-    guard = Watchdog(Order(directory, teardown=True, run_id="mine", run_dir=None), SystemClock())
+    monkeypatch.setattr("chaosd.healing.guard.tear_down", tear_down)
+    guard = Guard(Order(directory, teardown=True, run_id="mine", run_dir=None), None, SystemClock())
     lease = lease_of(state, "mine")
     Leases().close(lease)
     Leases().open(replace(lease, testbed=str(directory)))  # no stack there: it cannot be undone
@@ -192,9 +195,16 @@ async def test_testbed_on_servers_of_others_stays_until_what_is_broken_there_is_
     assert ended == [directory]
 
 
+def loaded_by(module: str) -> set[str]:
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
 def test_what_an_undo_needs_is_loaded_before_there_is_anything_to_undo():
-    script = "import sys, chaosd.healing.watchdog; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert {"aiokafka.admin", "chaosd.stack.parts.toxiproxy.client", "chaosd.stack.providers.embedded"} <= set(
-        loaded.stdout.split()
-    )
+    needed = {"aiokafka.admin", "chaosd.stack.parts.toxiproxy.client", "chaosd.stack.providers.embedded"}
+    assert needed <= loaded_by("chaosd.healing.guard")
+
+
+def test_a_watchdog_is_armed_before_it_loads_them():
+    assert not {"aiokafka", "pydantic", "requests", "structlog"} & loaded_by("chaosd.healing.watchdog")
