@@ -20,13 +20,15 @@ class Baselines:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._kept = context.testbed.record.kept
+        record = context.testbed.record
+        # A pipeline that chaosd did not start may be another one in the next run, and nobody would know.
+        self._kept = record.kept and bool(record.replicas)
         self._holds_for = _holds_for(context)
 
     def known(self) -> dict[str, Any] | None:
         """The baseline of an earlier run that still holds, None when there is none."""
         kept = self._context.testbed.record.extra.get(_KEY)
-        if kept is None or kept["holds_for"] != self._holds_for:
+        if kept is None or not self._kept or kept["holds_for"] != self._holds_for:
             return None
         return {"run_id": kept["run_id"], "kinds": kept["kinds"]}
 

@@ -119,7 +119,9 @@ async def _open(request: RunRequest, experiment: Experiment, directory: Path, em
     if len(running) != experiment.replicas or not same:
         if record.target:
             await testbed.end_target()
-        emit({"event": "phase", "name": "target", "text": f"starting the target {experiment.target}"})
+        external = experiment.pipeline is not None and not experiment.pipeline.services
+        doing = "making the topics of {}, which runs already" if external else "starting the target {}"
+        emit({"event": "phase", "name": "target", "text": doing.format(experiment.target)})
         if experiment.pipeline is not None:
             await testbed.deploy_pipeline(experiment.pipeline)
         else:

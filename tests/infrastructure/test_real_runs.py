@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from live_run import LiveRun, facts, kept_testbed
+from ruamel.yaml import YAML
 
 from chaosd.kernel.verdict import Grade
 from chaosd.process import spawn
@@ -332,3 +334,34 @@ async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, 
     certificate = ran.verdict["certificate"]
     assert certificate["planted"] == certificate["noticed"] > 0
     assert {"LOST", "MISSING-ERROR", "WRONG-ERROR", "CORRUPT"} <= set(certificate["by_class"])
+
+
+@asynccontextmanager
+async def by_hand(place: Place, example: Path) -> AsyncIterator[None]:
+    """A pipeline that a person started: it is told the proxied address, and chaosd knows nothing of its process."""
+    env = {**os.environ, "KAFKA": str(place.testbed.stack.endpoints.proxied.kafka), "INSTANCE": "by-hand"}
+    recipe = spawn.Recipe((sys.executable, "worker.py"), env, str(example), str(place.folder / "by-hand.log"))
+    worker = spawn.start(recipe, "by-hand")
+    try:
+        yield
+        assert spawn.alive(worker), Path(recipe.log).read_text()
+    finally:
+        await asyncio.to_thread(spawn.end, worker, 5)
+
+
+async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_meet_it(place, tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "plain"
+    told = YAML(typ="safe").load(example / "chaosd.yaml")
+    for key in ("command", "env", "source"):
+        del told["target"][key]
+    told["target"]["external"] = True
+    target = tmp_path / "chaosd.yaml"
+    target.write_text(json.dumps(told))
+    async with by_hand(place, example):
+        ran = await place.run("{at: 0s, for: 1s, fault: reset, on: kafka}", target=str(target), within="5s")
+    if ran.undecided:
+        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
+    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
+    fault = ran.fault("1-reset-kafka")
+    assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")
+    assert fault["evidence"]["exposed"]["past_the_proxy"] is None
