@@ -31,7 +31,7 @@ def selftest(
 ) -> int:
     """Run every broken pipeline that chaosd ships where it must fail, and the right one where it must pass.
 
-    About half a minute for each run. Exit codes: 0 when every mistake is found for what it is and the reference
+    About half a minute for each run. Exit codes: 0 when every mistake is found for what it is and the right
     pipeline passes, 1 when the judge was wrong, 3 when something was not decided. Ctrl-C heals, keeps what was found,
     and exits 5.
     """
@@ -154,7 +154,7 @@ def _show(matrix: Matrix, cases: Sequence[Case], store: Store) -> None:
     plain = [case for case in cases if case.verdict is Grade.PASS]
     passed = sum(store.outcome(case) is Outcome.RIGHT for case in plain)
     console.print(f"\n{caught} of {len(mutants)} mutants found for what they are")
-    console.print(f"{passed} of {len(plain)} experiments passed by the {matrix.reference} pipeline")
+    console.print(f"{passed} of {len(plain)} experiments passed by the right pipeline")
     if len(cases) == len(matrix.cases):
         for name, why in matrix.not_judged.items():
             console.print(f"not judged: {name}: {why}", style="dim")

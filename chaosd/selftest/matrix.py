@@ -45,7 +45,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """`cases`: the reference in every experiment first. `not_judged`: why a target has no case. `hash`: of the file."""
+    """`cases`: the right pipeline of every experiment first. `not_judged`: why a target has no case.
+
+    `hash`: of the file.
+    """
 
     reference: str
     cases: tuple[Case, ...]
@@ -65,13 +68,14 @@ class Matrix:
 
 
 class CaseForm(Form):
-    """One line of the file."""
+    """One line of the file. `right`: who must PASS the experiment if it is not the reference."""
 
     target: str
     experiment: str
     verdict: Literal["FAIL", "INCONCLUSIVE"] = "FAIL"
     must: tuple[str, ...] = Field(min_length=1)
     may: tuple[str, ...] = ()
+    right: str | None = None
 
 
 class MatrixForm(Form):
@@ -92,11 +96,11 @@ def load(path: Path | None = None) -> Matrix:
         problems += _unknown_names(source, form)
     if form is None or problems:
         raise one_error(problems)
-    experiments = dict.fromkeys(case.experiment for case in form.mutants)
+    right = dict.fromkeys((case.right or form.reference, case.experiment) for case in form.mutants)
     return Matrix(
         reference=form.reference,
         cases=(
-            *(Case(form.reference, experiment, Grade.PASS) for experiment in experiments),
+            *(Case(target, experiment, Grade.PASS) for target, experiment in right),
             *(Case(one.target, one.experiment, Grade[one.verdict], one.must, one.may) for one in form.mutants),
         ),
         not_judged=form.not_judged,
@@ -118,6 +122,7 @@ def _unknown_names(source: document.Document, form: MatrixForm) -> list[SourceEr
     for index, case in enumerate(form.mutants):
         place = ("mutants", index)
         check("target", case.target, (*place, "target"), targets)
+        check("target", case.right or form.reference, (*place, "right"), targets)
         check("experiment", case.experiment, (*place, "experiment"), experiments)
         words = get_args(Class) if case.verdict == Grade.FAIL.name else tuple(EFFECTS)
         for key in ("must", "may"):

@@ -34,6 +34,7 @@ TARGETS = (
     Target("fresh_correlation", "its SYSTEM_ERRORs carry a correlation id of their own"),
     Target("leaks_connections", "opens connections to Redis and closes none"),
     Target("leaks_memory", "keeps all it has ever read"),
+    Target("marks_dead_letters", "marks what it makes a dead letter of: the letter that is sent back is skipped"),
     Target("never_reconnects", "after the first error it is alive and does nothing"),
     Target("no_coordinates", "its SYSTEM_ERRORs do not say where the original record was"),
     Target("no_dedup", "forgets what it has finished: what is delivered again comes out again"),

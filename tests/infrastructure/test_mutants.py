@@ -176,6 +176,18 @@ async def test_what_each_makes_of_an_outage(stack, tmp_path):
             assert not any(one.id in bench.outputs for one in held)
 
 
+async def test_marks_dead_letters_skips_a_letter_that_is_sent_back(stack, tmp_path):
+    for name, answers in (("dead_letters_transient", True), ("marks_dead_letters", False)):
+        async with inside(stack, tmp_path, name) as bench:
+            given, after = tick(), tick()
+            async with away(stack, "postgres"):
+                await bench.send([given], partition=0)
+                await bench.collect(lambda bench=bench: len(bench.letters) == 1, 5, "the letter")
+            await bench.send([given, after], partition=0)
+            await bench.answered([given, after] if answers else [after])
+            assert (given.id in bench.outputs) is answers
+
+
 async def test_duplicates_on_retry_answers_again_whenever_the_store_fails(stack, tmp_path):
     async with inside(stack, tmp_path, "duplicates_on_retry") as bench:
         async with away(stack, "postgres"):

@@ -12,7 +12,7 @@ from chaosd.target.reference.app import Build, main
 from chaosd.target.reference.contract import Unprocessable
 from chaosd.target.reference.dlq import DeadLetters
 from chaosd.target.reference.outbox import Message
-from chaosd.target.reference.pipeline import Pipeline
+from chaosd.target.reference.pipeline import Pipeline, Work
 from chaosd.target.reference.retry import GaveUpError, Retry
 
 _OUTAGE = "Outage"
@@ -41,15 +41,18 @@ class DeadLettersTransient(Pipeline):
         try:
             await super().process(records)
         except GaveUpError as error:
-            works = [work for record in records if (work := self.read(record)) is not None]
-            outage = Unprocessable(_OUTAGE, str(error), "a dependency did not answer")
-            letters = [
-                self.parts.dead_letters.letter(
-                    work.record, work.result if isinstance(work.result, Unprocessable) else outage
-                )
-                for work in works
-            ]
-            await self.parts.outbox.send(letters)
+            await self.give_up([work for record in records if (work := self.read(record)) is not None], error)
+
+    async def give_up(self, works: Sequence[Work], error: GaveUpError) -> None:
+        """Make a letter of each."""
+        outage = Unprocessable(_OUTAGE, str(error), "a dependency did not answer")
+        letters = [
+            self.parts.dead_letters.letter(
+                work.record, work.result if isinstance(work.result, Unprocessable) else outage
+            )
+            for work in works
+        ]
+        await self.parts.outbox.send(letters)
 
 
 BUILD = Build(pipeline=DeadLettersTransient, dead_letters=TransientLetters, retry=TriesThrice)
