@@ -116,10 +116,11 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
         await in_force(bed, fault, params, memos, tag, for_s)
         for asked in bites:
             watch.canaries.end(asked)
+        end = fault.let_go or fault.undo
         for on in ons:
             watch.edge()
-            cleared[on] = await fault.undo(bed, on, params, memos[on], tag)
-            again = await fault.undo(bed, on, params, memos[on], tag)
+            cleared[on] = await end(bed, on, params, memos[on], tag)
+            again = await end(bed, on, params, memos[on], tag)
             assert again.high_ns >= cleared[on].high_ns
         for asked in heals:
             watch.canaries.few(asked)
@@ -129,6 +130,8 @@ async def break_and_mend(bed: Testbed, name: str, ons: tuple[str, ...], words: d
         await asyncio.sleep(1.0)
     verdicts = {}
     for on in ons:
+        if fault.let_go is not None:
+            await fault.undo(bed, on, params, memos[on], tag)
         injection = InjectionFacts(
             "i", name, on, words, times[on][0], int(for_s * SECOND), fault.bite(on, params), fault.healed(on, params),
             (), *times[on], cleared[on].low_ns, cleared[on].high_ns, "conductor", "healed",

@@ -18,7 +18,7 @@ _WIDTH = 60
 _LABEL = 12
 # Faults that let nothing through: what is sent meanwhile is left to catch up with.
 _OUTAGES = (
-    *("down", "blackhole", "reset", "restart", "kill", "pause", "flap"),
+    *("down", "blackhole", "mute", "reset", "restart", "kill", "pause", "flap"),
     *("maxmemory", "readonly_replica", "maxclients", "exhaust_connections", "lock_table", "read_only", "topic_deleted"),
 )
 

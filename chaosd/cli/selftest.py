@@ -49,7 +49,7 @@ def selftest(
     else:
         store = _new(matrix, runs_dir, profile, seed)
     code = asyncio.run(_run(cases, store, runs_dir))
-    _show(matrix, cases, store)
+    _show(cases, store)
     return int(code)
 
 
@@ -130,7 +130,7 @@ def _told(attempt: Attempt) -> str:
     return f"{attempt.verdict} {', '.join(what)}".rstrip()
 
 
-def _show(matrix: Matrix, cases: Sequence[Case], store: Store) -> None:
+def _show(cases: Sequence[Case], store: Store) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -155,9 +155,6 @@ def _show(matrix: Matrix, cases: Sequence[Case], store: Store) -> None:
     passed = sum(store.outcome(case) is Outcome.RIGHT for case in plain)
     console.print(f"\n{caught} of {len(mutants)} mutants found for what they are")
     console.print(f"{passed} of {len(plain)} experiments passed by the right pipeline")
-    if len(cases) == len(matrix.cases):
-        for name, why in matrix.not_judged.items():
-            console.print(f"not judged: {name}: {why}", style="dim")
     console.print(f"results: {store.path}")
 
 

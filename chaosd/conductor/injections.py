@@ -1,4 +1,4 @@
-"""One step of the timeline, done: prepare → lease → journal → inject → read back → undo.
+"""One step of the timeline, done: prepare → lease → journal → inject → read back → end it.
 
 The lease is on disk before the act, so whatever happens in between, the watchdog or `chaosd heal` can undo it.
 """
@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from chaosd.conductor.context import Context
+from chaosd.conductor.drain import LIMIT_NS
 from chaosd.conductor.instruments import Instruments
 from chaosd.experiment.timeline import Step
 from chaosd.faults.fault import Fault, Force
@@ -34,7 +35,10 @@ _UNDO_DEADLINE_S = 60.0
 
 @dataclass(slots=True)
 class Injection:
-    """A step under way. `state` is planned, injected, failed, healed or unhealed."""
+    """A step under way. `state` is planned, injected, failed, healed or unhealed.
+
+    `lease` is of what it breaks; once that is healed, of what it left that hurts nobody.
+    """
 
     step: Step
     fault: Fault
@@ -103,6 +107,22 @@ class Injections:
                 if injection.lease is not None and injection.state in ("planned", "injected", "failed"):
                     # To its end, even when the heal beside it fails.
                     group.create_task(_to_the_end(self._heal(injection)), name=f"heal {injection.step.id}")
+
+    async def clear_away(self) -> None:
+        """Take away what healed injections left that hurts nobody. When the run is over: it may close connections."""
+        for injection in self.all:
+            if injection.lease is not None and injection.state == "healed":
+                await _to_the_end(self._clear_away(injection, injection.lease))
+
+    async def _clear_away(self, injection: Injection, lease: Lease) -> None:
+        try:
+            async with asyncio.timeout(_UNDO_DEADLINE_S):
+                await ladder.undo(self._context.testbed, lease)
+        except (ChaosdError, OSError, TimeoutError) as error:
+            self._unhealed(injection, str(error))
+            return
+        self._context.leases.close(lease)
+        injection.lease = None
 
     def in_force(self) -> list[dict[str, Any]]:
         """What is broken now, for the live view."""
@@ -223,11 +243,9 @@ class Injections:
         self._instruments.edge()
         try:
             async with asyncio.timeout(_UNDO_DEADLINE_S):
-                cleared = await ladder.undo(context.testbed, lease)
+                cleared, left = await ladder.end(context.testbed, lease)
         except (ChaosdError, OSError, TimeoutError) as error:
-            injection.state = "unhealed"
-            context.facts.append("heal_failed", durable=True, id=step.id, error=str(error))
-            context.say_fault("unhealed", step, str(error))
+            self._unhealed(injection, str(error))
             return
         injection.state = "failed" if failed else "healed"
         self.clear_high_ns = max(self.clear_high_ns, cleared.high_ns)
@@ -240,11 +258,25 @@ class Injections:
             by="conductor",
             evidence=cleared.evidence,
         )
-        context.leases.close(lease)
-        injection.lease = None
+        if left and not failed:
+            injection.lease = lease.until(self._over_ns(), context.clock)
+            context.leases.open(injection.lease)
+        else:
+            context.leases.close(lease)
+            injection.lease = None
         self._instruments.few(injection.healed)
         self._instruments.edge()
         context.say_fault("healed", step, "")
+
+    def _unhealed(self, injection: Injection, why: str) -> None:
+        injection.state = "unhealed"
+        self._context.facts.append("heal_failed", durable=True, id=injection.step.id, error=why)
+        self._context.say_fault("unhealed", injection.step, why)
+
+    def _over_ns(self) -> int:
+        """When the run must be over, and nobody is left who could take away what a healed injection left."""
+        last_ns = max(one.at_ns + one.step.for_ns for one in self.all)
+        return last_ns + self._context.experiment.phases.hold_ns + LIMIT_NS + _LEASE_NS
 
     async def _sleep_until(self, at_ns: int) -> None:
         await asyncio.sleep(max(0.0, (at_ns - self._context.clock.now_ns()) / SECOND))

@@ -142,6 +142,7 @@ class _Run:
             self._broken = first_of(group)
             stop.set(self._broken.message)
             await self._injections.heal_all()
+        await self._injections.clear_away()
         if stop.is_set():
             context.facts.append("aborted", durable=True, reason=stop.reason)
         context.facts.append("run_ended", durable=True, reason=stop.reason or "complete")

@@ -95,6 +95,9 @@ class Fault:
     `deletes_topic`: the topic that its memo names ends with the injection, and another one of its name comes with the
     undo; the tap must let go of the one before it can read the other.
 
+    `let_go`, where there is one, is how it ends in good order: what it did is over, something harmless is left, and the
+    lease stays open until `undo` takes that away after the run. Where nobody is there to let go, `undo` does it all.
+
     `during`, where there is one, drives the fault while it is in force (draws a jitter, closes and opens a port). It is
     cut off before the undo, at any moment, even between two calls; the undo must be right all the same.
     """
@@ -117,3 +120,4 @@ class Fault:
     keeps_out: bool = False
     deletes_topic: bool = False
     during: During | None = None
+    let_go: Undo | None = None

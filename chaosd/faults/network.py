@@ -96,6 +96,14 @@ class BlackholeParams(Params):
     )
 
 
+class MuteParams(Params):
+    """When it ends, connections carry again, but what was on its way is lost: who waits for it waits for ever."""
+
+    direction: Direction = Field(
+        default="both", description="upstream: requests never arrive. downstream: they are carried out, unanswered."
+    )
+
+
 class SlicerParams(Params):
     """Data arrive in small pieces, each a little later than the one before."""
 
@@ -225,7 +233,7 @@ def _bandwidth_bite(on: str, params: BandwidthParams) -> tuple[Proof, ...]:
     )
 
 
-def _blackhole(params: BlackholeParams) -> Sequence[Wanted]:
+def _blackhole(params: BlackholeParams | MuteParams) -> Sequence[Wanted]:
     # timeout 0 never closes; any other value would, after that time.
     return [Wanted("timeout", stream, {"timeout": 0}) for stream in words.streams(params.direction)]
 
@@ -315,6 +323,15 @@ blackhole = toxic_fault(
     bite=ends_in("timeout"),
     healed=ends_no_more_in("timeout"),
     summary="Data vanish while connections stay open.",
+)
+mute = toxic_fault(
+    "mute",
+    MuteParams,
+    _blackhole,
+    bite=ends_in("timeout"),
+    healed=ends_no_more_in("timeout"),
+    summary="Data vanish, and nobody is told: connections stay open, also when it ends.",
+    lets_go=True,
 )
 slicer = toxic_fault(
     "slicer",

@@ -19,6 +19,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
         network.limit_data,
         network.slow_close,
         network.blackhole,
+        network.mute,
         links.reset,
         links.down,
         links.flap,

@@ -88,6 +88,17 @@ async def remove(bench: Bench, memo: dict[str, Any], tag: str, wanted: Sequence[
     return Cleared(low_ns, _clock.now_ns(), {"removed": names(tag, wanted)})
 
 
+async def let_go(bench: Bench, memo: dict[str, Any], tag: str, wanted: Sequence[Wanted]) -> Cleared:
+    """Take the toxics' effect from all connections and leave them there, where removing them would close those."""
+    low_ns = _clock.now_ns()
+    if died(bench):
+        return Cleared(low_ns, low_ns, {"toxiproxy": "not running: its toxics are gone with it"})
+    for proxy in memo["proxies"]:
+        for name in names(tag, wanted):
+            await bench.stack.toxiproxy.let_go(proxy, name)
+    return Cleared(low_ns, _clock.now_ns(), {"let_go": names(tag, wanted)})
+
+
 def toxic_fault(
     name: str,
     params: type[Params],
@@ -97,8 +108,9 @@ def toxic_fault(
     healed: Proofs,
     summary: str,
     during: During | None = None,
+    lets_go: bool = False,
 ) -> Fault:
-    """A fault that is there exactly as long as its toxics are."""
+    """A fault that is there exactly as long as its toxics are; or with `lets_go`, until they have no effect."""
 
     async def inject(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> dict[str, Any]:
         return {"toxics": await add(bench, memo, tag, wanted(params))}
@@ -106,7 +118,13 @@ def toxic_fault(
     async def undo(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
         return await remove(bench, memo, tag, wanted(params))
 
-    return Fault(name, params, PARTS, NEEDS, prepare, inject, undo, bite, healed, summary, during=during)
+    async def end(bench: Bench, on: str, params: Any, memo: dict[str, Any], tag: str) -> Cleared:
+        return await let_go(bench, memo, tag, wanted(params))
+
+    return Fault(
+        name, params, PARTS, NEEDS, prepare, inject, undo, bite, healed, summary,
+        during=during, let_go=end if lets_go else None,
+    )  # fmt: skip
 
 
 def ends_in(*outcomes: str) -> Proofs:

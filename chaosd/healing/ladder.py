@@ -56,6 +56,22 @@ async def undo(bench: Bench, lease: Lease) -> Cleared:
         ) from error
 
 
+async def end(bench: Bench, lease: Lease) -> tuple[Cleared, bool]:
+    """End what an injection does, in good order: whether something harmless is left for `undo` to take away later.
+
+    Raises HealError when it stays broken.
+    """
+    let_go = fault_of(lease).let_go
+    if let_go is not None:
+        params = fault_of(lease).params.model_validate(lease.params)
+        try:
+            async with asyncio.timeout(_DELETE_S):
+                return await let_go(bench, lease.on, params, lease.memo, lease.tag), True
+        except _ERRORS:
+            pass  # the undo has stronger means
+    return await undo(bench, lease), False
+
+
 def fault_of(lease: Lease) -> Fault:
     """The fault that a lease is about. Raises HealError for one that this version does not know."""
     if lease.fault not in FAULTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chaosd.kernel.clock import Clock, boot_id
@@ -52,6 +52,11 @@ class Lease:
         if self.boot_id != boot_id():
             return True
         return clock.now_ns() > self.deadline_ns
+
+    def until(self, deadline_ns: int, clock: Clock) -> Lease:
+        """The same with another deadline, on CLOCK_MONOTONIC."""
+        wall_ns = clock.wall_ns() + deadline_ns - clock.now_ns()
+        return replace(self, deadline_ns=deadline_ns, deadline_wall_ns=wall_ns)
 
     def to_json(self) -> dict[str, Any]:
         """The lease as JSON values; `from_json` gives it back."""

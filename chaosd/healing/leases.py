@@ -27,7 +27,10 @@ def _sync(folder: Path) -> None:
 
 
 class Leases:
-    """All open leases of this user. Any process may read them; each is written once and removed once."""
+    """All open leases of this user. Any process may read them; each is written once and removed once.
+
+    A holder may write its own again, with a later deadline.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or state_dir() / "leases"

@@ -45,14 +45,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """`cases`: the right pipeline of every experiment first. `not_judged`: why a target has no case.
-
-    `hash`: of the file.
-    """
+    """`cases`: the right pipeline of every experiment first. `hash`: of the file."""
 
     reference: str
     cases: tuple[Case, ...]
-    not_judged: dict[str, str]
     hash: str
 
     def of(self, names: Collection[str]) -> tuple[Case, ...]:
@@ -62,8 +58,7 @@ class Matrix:
             if name not in known:
                 near = nearest(name, known)
                 hint = f"; did you mean {near!r}?" if near else ""
-                why = f": {self.not_judged[name]}" if name in self.not_judged else hint
-                raise UsageError(f"the selftest has no case for {name!r}{why}", remedy=f"one of: {', '.join(known)}")
+                raise UsageError(f"the selftest has no case for {name!r}{hint}", remedy=f"one of: {', '.join(known)}")
         return tuple(case for case in self.cases if not names or case.target in names)
 
 
@@ -84,7 +79,6 @@ class MatrixForm(Form):
     selftest: Literal[1]
     reference: str
     mutants: tuple[CaseForm, ...] = Field(min_length=1)
-    not_judged: dict[str, str] = Field(default_factory=dict)
 
 
 def load(path: Path | None = None) -> Matrix:
@@ -103,7 +97,6 @@ def load(path: Path | None = None) -> Matrix:
             *(Case(target, experiment, Grade.PASS) for target, experiment in right),
             *(Case(one.target, one.experiment, Grade[one.verdict], one.must, one.may) for one in form.mutants),
         ),
-        not_judged=form.not_judged,
         hash=sha256(repr(source.plain).encode()).hexdigest()[:16],
     )
 
@@ -117,8 +110,6 @@ def _unknown_names(source: document.Document, form: MatrixForm) -> list[SourceEr
             problems.append(source.unknown(f"there is no such {what}", place, name, known))
 
     check("target", form.reference, ("reference",), targets)
-    for name in form.not_judged:
-        check("target", name, ("not_judged", name), targets)
     for index, case in enumerate(form.mutants):
         place = ("mutants", index)
         check("target", case.target, (*place, "target"), targets)

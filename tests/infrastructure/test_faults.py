@@ -55,6 +55,7 @@ NETWORK = [
     ("reset", {}),
     ("blackhole", {"direction": "downstream"}),
     ("blackhole", {"direction": "upstream"}),
+    ("mute", {}),
     ("down", {}),
 ]
 
@@ -72,6 +73,27 @@ async def test_network_fault_bites_on_the_proxied_path_only_and_heals(bed, name,
     assert verdicts["kafka"].exposed == "proved", verdicts["kafka"].evidence
     assert not verdicts["kafka"].bypass
     assert all(not state.toxics and state.enabled for state in (await bed.stack.toxiproxy.list()).values())
+
+
+async def test_connections_survive_a_mute_and_what_was_on_its_way_does_not(bed):
+    fault, tag = FAULTS["mute"], "chaosd-test-mute"
+    params = fault.params.model_validate({})
+    memo = await fault.prepare(bed, "redis", params)
+    address = bed.stack.endpoints.proxied.redis
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"PING\r\n")
+    assert await asyncio.wait_for(reader.readline(), 2) == b"+PONG\r\n"
+    await fault.inject(bed, "redis", params, memo, tag)
+    writer.write(b"ECHO lost\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readline(), 0.5)
+    await fault.let_go(bed, "redis", params, memo, tag)
+    writer.write(b"ECHO later\r\n")
+    assert [await asyncio.wait_for(reader.readline(), 2) for _ in range(2)] == [b"$5\r\n", b"later\r\n"]
+    await fault.undo(bed, "redis", params, memo, tag)
+    assert await asyncio.wait_for(reader.readline(), 2) == b""
+    writer.close()
+    assert not (await bed.stack.toxiproxy.toxics("redis"))
 
 
 async def test_fault_that_was_not_injected_is_not_proved(bed):

@@ -27,6 +27,7 @@ GOOD = {
     "flap": {"down": "300ms", "up": "200ms"},
     "reset": {},
     "blackhole": {"direction": "upstream"},
+    "mute": {"direction": "downstream"},
     "down": {},
     "restart": {},
     "rolling_restart": {},

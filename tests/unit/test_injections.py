@@ -99,6 +99,59 @@ async def test_healed_injection_is_not_healed_again(tmp_path, monkeypatch):
     assert disk.stated == ["heal_intended", "fault_healed"]
 
 
+def letting_go(own: Injections, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `broken` broke ends by letting go; an hour of run is left."""
+
+    async def end(testbed: object, lease: Lease) -> tuple[Cleared, bool]:
+        return Cleared(1, 2), True
+
+    monkeypatch.setattr(room.ladder, "end", end)
+    own._context.experiment = SimpleNamespace(phases=SimpleNamespace(hold_ns=3600 * SECOND))
+    own.all[0].at_ns = CLOCK.now_ns()
+
+
+async def test_what_a_healed_injection_left_keeps_its_lease_until_the_run_is_over(tmp_path, monkeypatch):
+    bench, disk = Bench(monkeypatch), Disk()
+    own = broken(tmp_path, disk, "a")
+    letting_go(own, monkeypatch)
+    await own.heal_all()
+    assert disk.stated == ["heal_intended", "fault_healed"]
+    (kept,) = Leases(tmp_path).all()
+    assert kept.deadline_ns > CLOCK.now_ns() + 3600 * SECOND
+    assert not own.in_force()
+    await own.heal_all()
+    assert bench.undone == []
+    await own.clear_away()
+    assert bench.undone == ["a"]
+    assert not Leases(tmp_path).all()
+    assert own.unhealed == []
+
+
+async def test_what_cannot_be_taken_away_is_not_healed(tmp_path, monkeypatch):
+    disk = Disk()
+    own = broken(tmp_path, disk, "a")
+    letting_go(own, monkeypatch)
+    await own.heal_all()
+
+    async def undo(testbed: object, lease: Lease) -> Cleared:
+        raise HealError("it hangs")
+
+    monkeypatch.setattr(room.ladder, "undo", undo)
+    await own.clear_away()
+    assert own.unhealed == ["a"]
+    assert disk.stated[-1] == "heal_failed"
+    assert Leases(tmp_path).all()
+
+
+async def test_an_end_that_cannot_let_go_is_undone(monkeypatch):
+    async def let_go(*told: Any) -> Cleared:
+        raise StackError("no answer")
+
+    Bench(monkeypatch)
+    monkeypatch.setitem(ladder.FAULTS, "mute", replace(FAULTS["mute"], let_go=let_go))
+    assert await ladder.end(SimpleNamespace(), replace(lease("a"), fault="mute")) == (Cleared(1, 2), False)
+
+
 @pytest.mark.parametrize("error", [AttributeError("client"), RuntimeError("loop"), TypeError("memo")])
 async def test_undo_that_ends_in_any_error_is_a_heal_error(monkeypatch, error):
     async def undo(*told: Any) -> Cleared:

@@ -35,10 +35,9 @@ def attempt(verdict: str, *classes: str, reasons: tuple[str, ...] = (), seed: in
     return Attempt(run_id="r", seed=seed, verdict=verdict, classes=classes, reasons=reasons)
 
 
-def test_every_mutant_is_tried_or_it_is_said_why_not():
+def test_every_mutant_is_tried():
     tried = {case.target for case in MATRIX.cases} - {MATRIX.reference}
-    assert tried | set(MATRIX.not_judged) == {target.name for target in TARGETS} - {MATRIX.reference}
-    assert tried.isdisjoint(MATRIX.not_judged)
+    assert tried == {target.name for target in TARGETS} - {MATRIX.reference}
 
 
 def test_the_right_pipeline_is_tried_in_every_experiment_of_a_mutant():
@@ -102,8 +101,6 @@ def test_only_some_targets_can_be_asked_for():
     assert MATRIX.of([]) == MATRIX.cases
     with pytest.raises(UsageError, match="did you mean 'set_nx'"):
         MATRIX.of(["setnx"])
-    with pytest.raises(UsageError, match="black hole"):
-        MATRIX.of(["no_timeouts"])
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,19 @@ class Toxiproxy:
             raise ToxiproxyError(f"toxic {name} of {proxy} should have {dict(attributes)}, but is {found}")
         return found
 
+    async def let_go(self, proxy: str, name: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Take a toxic's effect from all connections and leave it there: removing some closes them. Absent is fine."""
+
+        def call() -> None:
+            if self._find(proxy, name) is None:
+                return
+            self._json("PATCH", f"/proxies/{proxy}/toxics/{name}", json={"toxicity": 0.0})
+            found = self._find(proxy, name)
+            if found is not None and found.toxicity != 0.0:
+                raise ToxiproxyError(f"toxic {name} of {proxy} should have no effect, but is {found}")
+
+        await self._bounded(f"let go toxic {name} of {proxy}", call, deadline_s)
+
     async def remove_toxic(self, proxy: str, name: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Remove a toxic. One that is absent, or whose proxy is absent, is fine."""
 
