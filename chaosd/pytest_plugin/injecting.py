@@ -73,6 +73,7 @@ class Faults:
         """Heal whatever a test left in force. Raises HealError for what stays broken."""
         for one in self._open:
             one.heal()
+            one.clear_away()
 
 
 def parameters(fault: Fault, given: dict[str, Any]) -> Any:
@@ -104,6 +105,7 @@ class InForce:
         self._injection = injection
         self._longest_s = longest_s
         self._lease: Lease | None = None
+        self._left: Lease | None = None
         self._testbed: Testbed | None = None
         # Injection and undo of the same fault, one after the other, whoever is interrupted meanwhile.
         self._turn = asyncio.Lock()
@@ -137,6 +139,12 @@ class InForce:
     def heal(self) -> None:
         """Undo it now; nothing happens when it is not in force. Raises HealError when it stays broken."""
         self._bench.call(self._heal())
+
+    def clear_away(self) -> None:
+        """Take away what it left that hurts nobody, now that the test is over: it may close connections."""
+        if self._left is not None:
+            self._bench.call(self._cleared_away(self._left))
+            self._left = None
 
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work on the bench's loop to its end: a cancellation waits for it, and is passed on then."""
@@ -186,19 +194,33 @@ class InForce:
             self.readback = await fault.inject(testbed, self._on, self._params, memo, lease.tag)
 
     async def _healed(self) -> None:
-        lease, testbed = self._lease, self._testbed
-        if lease is None or testbed is None:
+        lease, self._lease = self._lease, None
+        if lease is None:
             return
-        self._lease = None
+        try:
+            _, left = await self._bounded(ladder.end, lease) or (None, False)
+        finally:
+            self._bench.faults_in_force -= 1
+        if left:
+            self._left = lease
+        else:
+            Leases().close(lease)
+
+    async def _cleared_away(self, lease: Lease) -> None:
+        await self._bounded(ladder.undo, lease)
+        Leases().close(lease)
+
+    async def _bounded(self, work: Callable[[Testbed, Lease], Coroutine[Any, Any, T]], lease: Lease) -> T | None:
+        """Mend by `work`; None where the testbed is gone. After an error nobody relies on the testbed any more."""
+        testbed = self._testbed
+        if testbed is None:
+            return None
         try:
             async with asyncio.timeout(_UNDO_S):
-                if Path(lease.testbed).exists():
-                    await ladder.undo(testbed, lease)
+                return await work(testbed, lease) if Path(lease.testbed).exists() else None
         except (ChaosdError, OSError, TimeoutError):
             self._bench.doubt()
             raise
         finally:
-            self._bench.faults_in_force -= 1
             with suppress(ChaosdError):
                 testbed.stack.close()
-        Leases().close(lease)

@@ -91,6 +91,20 @@ def test_a_fault_is_in_force_in_its_block_only(chaos_fault, chaos_testbed):
     assert not asyncio.run(chaos_testbed.toxiproxy.list())["redis"].toxics
 
 
+def test_a_connection_outlives_a_mute_and_its_answer_does_not(chaos_fault, chaos_testbed):
+    with chaos_testbed.redis(decode=True) as client:
+        connection = client.connection_pool.get_connection()
+        with chaos_fault.mute("redis"):
+            connection.send_command("ECHO", "lost")
+            assert not connection.can_read(timeout=0.3)
+        connection.send_command("ECHO", "later")
+        assert connection.read_response() == "later"
+
+
+def test_what_a_mute_left_is_gone_after_its_test(chaos_toxiproxy):
+    assert not asyncio.run(chaos_toxiproxy.list())["redis"].toxics
+
+
 def test_a_fault_ends_with_an_error_and_with_a_cancellation(chaos_fault, chaos_testbed):
     async def hurt():
         async with chaos_fault.latency("redis", latency_ms=300), chaos_fault.down("postgres"):
