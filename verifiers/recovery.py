@@ -23,7 +23,7 @@ from chaosd.kernel.verdict import Grade, Verdict, Witness
 from chaosd.verification.baseline import Baseline, measure, percentile, reused
 from chaosd.verification.case import NEVER_NS, Case, overlaps
 from chaosd.verification.episodes import episodes
-from chaosd.verification.figures import curve, figures, headroom
+from chaosd.verification.figures import figures, headroom
 from chaosd.verification.recovering import Recovery, View, judge_episode, views
 from chaosd.verification.verifier import Verifier
 from chaosd.verification.waiting import BASELINE, Waiting, by_kind, join, observed, times, waiting
@@ -40,7 +40,7 @@ def fold(case: Case, partition: Partition) -> Waiting:
 def conclude(case: Case, known: Waiting) -> Verdict:
     """Judge every episode against the baseline, and the latency outside faults if asked."""
     baselines = _baselines(case, known)
-    details: dict[str, Any] = {"curve": curve(case.run, known.rows, observed(case, known.rows)[1])}
+    details: dict[str, Any] = {}
     if baselines is None:
         needed = any(one.call_ns >= 0 for one in case.run.injections)
         reasons: tuple[str, ...] = ("baseline_missing",) if needed else ()
@@ -135,7 +135,7 @@ def _told(case: Case, recovery: Recovery, high: View, known: Waiting, threshold_
         "verdict": recovery.grade.name,
         "reasons": reasons,
         "headroom": room,
-        **figures(case.run, recovery, high, known.rows, threshold_ns),
+        **(figures(case.run, recovery, high, known.rows, threshold_ns) if case.explained else {}),
     }
 
 

@@ -39,8 +39,13 @@ class Case:
     witness_limit: int | None = WITNESSES
 
     def unlimited(self) -> Case:
-        """The same case with every witness shown: the certificate counts them."""
+        """The same case with every witness shown, and nothing explained: the certificate counts them."""
         return replace(self, witness_limit=None)
+
+    @property
+    def explained(self) -> bool:
+        """Whether anybody reads what explains a verdict. Its grade, and whom it names, never depend on this."""
+        return self.witness_limit is not None
 
     def topics(self, role: Role) -> np.ndarray:
         """Indices of the topics that have this role."""

@@ -5,17 +5,20 @@ plant is noticed when the verifier names that very identity among the witnesses 
 
 The copy of a large history is planted in few of its shares. Those are folded again; of the others the verifier's own
 folds are taken, for a fold of the same share is the same. All of them are merged and judged anew.
+
+Planting takes one core, and so does the verifier that concludes last: a judgement makes the copy meanwhile.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 
-from chaosd.journal.model import History
+from chaosd.journal.model import History, Partition
 from chaosd.verification.case import Case
 from chaosd.verification.cores import Folds, conclude, crew, fold
 from chaosd.verification.ground import Planting
@@ -37,26 +40,58 @@ class Certificate:
     unnoticed: tuple[str, ...]
 
 
+class Copy:
+    """The planted copy of a history, made share by share and folded by `pool` meanwhile. The run's hash is the seed.
+
+    `known` is what the verifiers folded of the original: a share in which nothing is planted is not folded again.
+    """
+
+    def __init__(
+        self,
+        pool: Executor,
+        case: Case,
+        shares: Sequence[Partition],
+        verifiers: Sequence[Verifier],
+        known: Sequence[Folds],
+    ) -> None:
+        rng = np.random.default_rng(_seed(case.run.hash))
+        case, held = hold(case, rng) or (case, None)
+        self._pool, self._verifiers, self._case = pool, verifiers, case.unlimited()
+        self._planter = Planter(case, rng, held)
+        self._copies = self._planter.copies(shares)
+        self._folds = [list(of_shares) for of_shares in known]
+
+    def plant(self) -> bool:
+        """Plant in one more share and have it folded; False when there is none left."""
+        number, copy = next(self._copies, (-1, None))
+        if copy is None:
+            return False
+        for of_shares, again in zip(self._folds, fold(self._pool, self._case, [copy], self._verifiers), strict=True):
+            of_shares[number] = again[0]
+        return True
+
+    def judge(self) -> Certificate:
+        """Plant what is left, let every verifier conclude, and count what was noticed."""
+        while self.plant():
+            pass
+        plantings = self._planter.plantings
+        named = self._pool.map(functools.partial(_witnessed, self._case, plantings), self._verifiers, self._folds)
+        seen = {verifier.name: found for verifier, found in zip(self._verifiers, named, strict=True)}
+        return _counted(plantings, self._verifiers, seen)
+
+
 def certify(
     case: Case, history: History, verifiers: Sequence[Verifier], known: Sequence[Folds] | None = None
 ) -> Certificate:
-    """Plant, judge the copy, and count what was noticed. The journal's hash is the seed.
-
-    `known` is what the verifiers folded of the original: a share in which nothing was planted is not folded again.
-    """
-    rng = np.random.default_rng(_seed(case.run.hash))
-    case, held = hold(case, rng) or (case, None)
-    planter = Planter(case, rng, held)
+    """The certificate of a history; what is not `known` of it is folded first."""
     shares = tuple(history.partitions())
-    copies = planter.plant(shares)
-    plantings = planter.plantings
-    open_case = case.unlimited()
-    touched = [number for number, copy in enumerate(copies) if known is None or copy is not shares[number]]
-    with crew(sum(len(copies[number].sightings) for number in touched)) as pool:
-        again = fold(pool, open_case, [copies[number] for number in touched], verifiers)
-        folds = [_replaced(old, touched, new) for old, new in zip(known or again, again, strict=True)]
-        named = pool.map(functools.partial(_witnessed, open_case, plantings), verifiers, folds)
-        seen = {verifier.name: found for verifier, found in zip(verifiers, named, strict=True)}
+    with crew(sum(len(share.sightings) for share in shares)) as pool:
+        return Copy(pool, case, shares, verifiers, known or fold(pool, case, shares, verifiers)).judge()
+
+
+def _counted(
+    plantings: Sequence[Planting], verifiers: Sequence[Verifier], seen: Mapping[str, set[Planting]]
+) -> Certificate:
     by_class: dict[str, tuple[int, int]] = {}
     unnoticed = []
     sought = {name for verifier in verifiers for name in verifier.anomalies}
@@ -75,11 +110,6 @@ def certify(
         not_applicable=tuple(name for name in CLASSES if name in sought and name not in by_class),
         unnoticed=tuple(dict.fromkeys(unnoticed)),
     )
-
-
-def _replaced(folds: Folds, numbers: Sequence[int], new: Folds) -> Folds:
-    by_number = dict(zip(numbers, new, strict=True))
-    return tuple(by_number.get(number, old) for number, old in enumerate(folds))
 
 
 def _witnessed(case: Case, plantings: Sequence[Planting], verifier: Verifier, folds: Folds) -> set[Planting]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.verification import lifeline, reasons
 from chaosd.verification.case import Case, open_case
 from chaosd.verification.census import Census, count
-from chaosd.verification.certificate import Certificate, certify
+from chaosd.verification.certificate import Certificate, Copy
 from chaosd.verification.cores import Folds, conclude, crew, fold
 from chaosd.verification.exposure import MISSING, UNKNOWN, FaultVerdict, gather, judge_fault
 from chaosd.verification.health import unhealthy
@@ -64,16 +64,21 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
     case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
     census = count(history)
     verifiers = [verifier for verifier in verifiers if verifier.applies(case)]
+    shares, certificate = tuple(history.partitions()), None
     with crew(census.rows) as pool:
-        folds = fold(pool, case, tuple(history.partitions()), verifiers)
-        verdicts = tuple(pool.map(functools.partial(_verdict, case), verifiers, folds))
-    faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
-    found = [*_of_run(case.run, census), *_of_faults(faults), *_of_verifiers(verdicts)]
-    grade = _grade(verdicts, tuple(found))
-    certificate = None
-    if with_certificate and grade is Grade.PASS:
-        certificate = certify(case, history, verifiers, folds)
-        found += [f"certificate_incomplete:{name}" for name in certificate.unnoticed]
+        folds = fold(pool, case, shares, verifiers)
+        pending = [pool.submit(_verdict, case, *one) for one in zip(verifiers, folds, strict=True)]
+        faults = tuple(judge_fault(case.run, evidence, injection) for injection in case.run.injections)
+        found = [*_of_run(case.run, census), *_of_faults(faults)]
+        copy = Copy(pool, case, shares, verifiers, folds) if with_certificate and not found else None
+        if copy is not None:
+            _plant(copy, folds, pending)
+        verdicts = tuple(one.result() for one in pending)
+        found += _of_verifiers(verdicts)
+        if copy is not None and _grade(verdicts, tuple(found)) is Grade.PASS:
+            certificate = copy.judge()
+            found += [f"certificate_incomplete:{name}" for name in certificate.unnoticed]
+        pool.shutdown(cancel_futures=True)  # what was planted in a run that does not pass is nobody's concern
     run_reasons = tuple(dict.fromkeys(found))
     verdicts = tuple(reasons.void(verdict, run_reasons) for verdict in verdicts)
     verdicts = lifeline.attach(case, history, verdicts)
@@ -88,6 +93,13 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
         census=census,
         certificate=certificate,
     )
+
+
+def _plant(copy: Copy, folds: Sequence[Folds], pending: Sequence[Future[Verdict]]) -> None:
+    """Make the certificate's copy while the verifiers conclude, and as long as none of them speaks against a PASS."""
+    wait([one for of_shares in folds for one in of_shares])
+    while all(one.result().grade is Grade.PASS for one in pending if one.done()) and copy.plant():
+        pass
 
 
 def known_outcome(judgement: Judgement, known: KnownFailure | None) -> bool:

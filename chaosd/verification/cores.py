@@ -22,7 +22,7 @@ _WORTH_ROWS = 200_000
 _MOST = 4
 
 # What a verifier's fold gives of each share, in the order of the shares.
-Folds = tuple[Future[Any], ...]
+Folds = Sequence[Future[Any]]
 
 
 class _Here(Executor):

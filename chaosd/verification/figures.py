@@ -70,7 +70,10 @@ def headroom(run: RunFacts, rows: Rows, episode: Episode) -> dict[str, float] | 
 
 
 def curve(run: RunFacts, rows: Rows, until_ns: int) -> dict[str, list[float]]:
-    """The age curve for a picture: `t_s` since the start of the run, `age_ms` the highest of each slice."""
+    """The age curve for a picture: `t_s` since the start of the run, `age_ms` the highest of each slice.
+
+    Verifiers stored with older runs ask for it; the report draws its own.
+    """
     times, ages = high_age(rows).curve(run.started_ns, max(until_ns, run.started_ns + 1), _POINTS)
     return {
         "t_s": [round(float(t - run.started_ns) / SECOND, 3) for t in times],

@@ -59,6 +59,12 @@ class Share:
         self.count: Counter[str] = Counter()
 
     @functools.cached_property
+    def _of_results(self) -> np.ndarray:
+        """Mask of the sightings of results (not inputs) of envelopes."""
+        found = self._case.on_topics(self.read, Role.OUTPUT, Role.DLQ, Role.TABLE)
+        return np.asarray(found & (self.read["row"] >= 0))
+
+    @functools.cached_property
     def free(self) -> np.ndarray:
         """Mask of the envelopes that may still be used: at first those with exactly their one result, read live and
         afresh, for which absence would be loss.
@@ -76,8 +82,7 @@ class Share:
     @functools.cached_property
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices of sightings of results in the order of their rows, those rows)."""
-        of_results = self._case.on_topics(self.read, Role.OUTPUT, Role.DLQ, Role.TABLE)
-        found = np.flatnonzero((self.read["row"] >= 0) & of_results)
+        found = np.flatnonzero(self._of_results)
         # Row and index in one number: plain numbers are sorted several times as fast as an order is found.
         packed = np.sort(self.read["row"][found] << _INDEX_BITS | found)
         return packed & ((1 << _INDEX_BITS) - 1), packed >> _INDEX_BITS
@@ -93,6 +98,12 @@ class Share:
         at = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         found = np.sort(results[at])
         return np.asarray(found[~self.dropped[found]])
+
+    def drop(self, chosen: np.ndarray) -> None:
+        """Take away the sightings of results of the chosen envelopes, which may be many."""
+        among = np.zeros(len(self.rows) + 1, bool)  # the last one stands for sightings of no envelope
+        among[chosen] = True
+        self.dropped |= among[self.read["row"]] & self._of_results
 
 
 class Ground:
@@ -116,11 +127,13 @@ class Ground:
     def harvest(self) -> Partition:
         """The share with its plants, sorted as every share is."""
         share = self.share
-        fresh = [share.sightings[share.moved & ~share.dropped].rows(), *share.added]
-        made = np.concatenate(fresh)
+        gone = share.dropped | share.moved
+        made = np.concatenate([share.sightings[share.moved & ~share.dropped].rows(), *share.added])
+        if not len(made):
+            return Partition(share.rows, share.sightings[~gone])
         made = made[np.argsort(_places(made), kind="stable")]
-        before = np.searchsorted(_places(share.read), _places(made), side="right")
-        kept = np.flatnonzero(~(share.dropped | share.moved))
+        before = _after(share.read, made)
+        kept = np.flatnonzero(~gone)
         at = np.searchsorted(kept, before, side="left") + np.arange(len(made))
         source = np.zeros(len(kept) + len(made), np.int64)
         old = np.ones(len(source), bool)
@@ -173,7 +186,9 @@ class Ground:
 
     def clear(self, chosen: np.ndarray) -> None:
         """Take the results of these envelopes away."""
-        self.share.dropped[self.share.results(chosen)] = True
+        if not len(chosen):
+            return
+        self.share.drop(chosen)
         for column in _COUNTS:
             self.share.rows[column][chosen] = 0
         for column in _TIMES:
@@ -195,6 +210,19 @@ class Ground:
         self._records += 1
         self.share.added.append(made)
         return made
+
+
+def _after(sightings: Table, made: np.ndarray) -> np.ndarray:
+    """Where records belong among sorted sightings, behind those at their own place: by blocks, as few are asked for."""
+    found = np.zeros(len(made), np.int64)
+    for block in np.unique(made[["topic", "partition"]]):
+        low, high = 0, len(sightings)
+        for name in ("topic", "partition"):
+            column = sightings[name][low:high]
+            low, high = (low + int(np.searchsorted(column, block[name], side=side)) for side in _SIDES)
+        mine = (made["topic"] == block["topic"]) & (made["partition"] == block["partition"])
+        found[mine] = low + np.searchsorted(_places(sightings[low:high]), _places(made[mine]), side="right")
+    return found
 
 
 def _places(sightings: Rows) -> np.ndarray:

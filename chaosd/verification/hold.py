@@ -39,7 +39,8 @@ class Held:
         """Whether envelopes (dtype ENVELOPES) are judged otherwise in the copy: those of the partition, and those that
         are in none.
         """
-        return bool(np.isin(rows["in_partition"], (self.partition, -1)).any())
+        partitions = rows["in_partition"]
+        return bool(((partitions == self.partition) | (partitions == -1)).any())
 
     def plant(self, ground: Ground) -> None:
         """Take away what came of the partition since, and note some of each class.

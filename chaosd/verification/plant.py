@@ -7,7 +7,7 @@ that is not drained: one is held still for them (verification/hold.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -42,39 +42,45 @@ class Planter:
         return self._ground.plantings
 
     def plant(self, shares: Sequence[Partition]) -> tuple[Partition, ...]:
-        """Copies of the shares with their plants, and those shares in which nothing differs, themselves.
+        """Copies of the shares with their plants, and those shares in which nothing differs, themselves."""
+        copies = list(shares)
+        for number, copy in self.copies(shares):
+            copies[number] = copy
+        return tuple(copies)
+
+    def copies(self, shares: Sequence[Partition]) -> Iterator[tuple[int, Partition]]:
+        """The copies that differ, each with the number of its share, one after the other: a copy is whole when it is
+        given.
 
         Two shares carry plants of a class, half of them each, so that a verifier that joins shares must keep what both
         hold; the first two in which the class has a place.
         """
-        copies, carrying = list(shares), Counter[str]()
+        carrying = Counter[str]()
         if len(shares) > 1:
             self._ground.most = PER_CLASS // _CARRYING
-        for number in self._order(shares):
-            if self._plant(shares[number], [name for name in _PLANTS if carrying[name] < _CARRYING]):
-                copies[number] = self._ground.harvest()
+        still = [self._held is not None and self._held.touches(share.envelopes) for share in shares]
+        for number in self._order(still):
+            names = [name for name in _PLANTS if carrying[name] < _CARRYING]
+            if self._plant(shares[number], names, still=still[number]):
+                yield number, self._ground.harvest()
             carrying.update(name for name, planted in self._ground.share.count.items() if planted)
-        return tuple(copies)
 
-    def _order(self, shares: Sequence[Partition]) -> list[int]:
+    def _order(self, still: Sequence[bool]) -> list[int]:
         """Those that are changed anyway come first."""
-        if len(shares) < 2:
-            return list(range(len(shares)))
-        order = self._ground.rng.permutation(len(shares)).tolist()
-        held = self._held
-        return sorted(order, key=lambda number: held is None or not held.touches(shares[number].envelopes))
+        if len(still) < 2:
+            return list(range(len(still)))
+        return sorted(self._ground.rng.permutation(len(still)).tolist(), key=lambda number: not still[number])
 
-    def _plant(self, share: Partition, names: Sequence[str]) -> bool:
-        """Plant in one share. Whether the copy differs from it."""
+    def _plant(self, share: Partition, names: Sequence[str], *, still: bool) -> bool:
+        """Plant in one share, which may hold envelopes of the partition that stands still. Whether the copy differs."""
         ground, before = self._ground, len(self.plantings)
         ground.till(share)
-        held = self._held is not None and self._held.touches(share.envelopes)
-        if self._held is not None and held:
+        if self._held is not None and still:
             self._held.plant(ground)
         self._episodes = [episode for episode in self._episodes if not _slow(ground, episode)]
         for name in names:
             _PLANTS[name](ground, name)
-        return held or len(self.plantings) > before
+        return still or len(self.plantings) > before
 
 
 def _slow(ground: Ground, episode: Episode) -> bool:
@@ -103,6 +109,14 @@ def _poison(ground: Ground) -> np.ndarray:
     return np.asarray(ground.share.rows["kind"] > 0)
 
 
+def _calm(ground: Ground, sites: np.ndarray) -> np.ndarray:
+    """Those of the sites that are free, and were not under way during a fault."""
+    found = np.flatnonzero(sites & ground.share.free)
+    calm = np.zeros_like(sites)
+    calm[found[~in_flight_during_faults(ground.case, ground.share.rows[found])]] = True
+    return calm
+
+
 def _lost(ground: Ground, name: str) -> None:
     ground.clear(ground.choose(_plain(ground), name))
 
@@ -127,10 +141,9 @@ def _recovered(ground: Ground, name: str) -> None:
 
 
 def _dup_id(ground: Ground, name: str) -> None:
-    case, rows = ground.case, ground.share.rows
-    sites = _plain(ground)
-    if case.run.expect.duplicates == "allowed_during_faults":
-        sites &= ~in_flight_during_faults(case, rows)
+    rows, sites = ground.share.rows, _plain(ground)
+    if ground.case.run.expect.duplicates == "allowed_during_faults":
+        sites = _calm(ground, sites)
     for index in ground.choose(sites, name):
         if ground.record(Role.OUTPUT, int(index)) is not None:
             for column in ("n_output", "live_output", "fresh_output"):
@@ -145,13 +158,13 @@ def _dup_offset(ground: Ground, name: str) -> None:
 
 def _reordered(ground: Ground, name: str) -> None:
     """Exchange the places of two outputs of one key that follow one another."""
-    case, rows, sightings = ground.case, ground.share.rows, ground.share.sightings
-    if len(rows) < 2:
+    rows, sightings = ground.share.rows, ground.share.sightings
+    if len(rows) < 2 or not ground.share.free.any():
         return
     # What is in the input twice has two places, and so no order that could be held against it.
     sites = _plain(ground) & ground.share.free & (rows["n_input"] <= 1)
-    if case.run.expect.order == "per_key_outside_faults":
-        sites &= ~in_flight_during_faults(case, rows)
+    if ground.case.run.expect.order == "per_key_outside_faults":
+        sites = _calm(ground, sites)
     pairs = sites[:-1] & sites[1:] & (rows["stream"][:-1] == rows["stream"][1:])
     pairs &= (rows["in_partition"][:-1] == rows["in_partition"][1:]) & (rows["in_offset"][:-1] < rows["in_offset"][1:])
     candidates = ground.rng.permutation(np.flatnonzero(pairs))[: 3 * PER_CLASS]

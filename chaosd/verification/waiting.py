@@ -125,8 +125,10 @@ def high_longer(rows: Table, than_ns: int) -> Table:
 
 def oldest_at(rows: Rows, seen_until_ns: int, time_ns: int) -> int:
     """Which row waits the longest at a time by its least age, the first of its stream among equals; -1 if none does."""
-    until = np.where(rows["until_low_ns"] >= NEVER_NS, seen_until_ns, rows["until_low_ns"])
+    until = rows["until_low_ns"]
     waits = np.flatnonzero((rows["accepted_ns"] <= time_ns) & (until > time_ns))
+    if seen_until_ns <= time_ns:  # who never came waited as long as was looked
+        waits = waits[until[waits] < NEVER_NS]
     if not len(waits):
         return -1
     own = rows[waits]

@@ -14,6 +14,7 @@ from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import open_case
 from chaosd.verification.certificate import certify
 from chaosd.verification.cores import crew, fold
+from chaosd.verification.hold import hold
 from chaosd.verification.plant import CLASSES, Planter
 
 # What is planted in an ordinary run; tests/unit/test_replays.py is about the other one.
@@ -130,10 +131,47 @@ def test_the_original_is_not_changed():
     assert (written.sightings == untouched.sightings).all()
 
 
+def in_order(copy):
+    keys = [copy.sightings[name] for name in ("final", "offset", "partition", "topic")]
+    return (np.lexsort(keys) == np.arange(len(copy.sightings))).all()
+
+
 def test_the_copy_is_sorted_as_every_share_is():
     _, (copy,) = planted(faulted())
-    keys = [copy.sightings[name] for name in ("final", "offset", "partition", "topic")]
-    assert (np.lexsort(keys) == np.arange(len(copy.sightings))).all()
+    assert in_order(copy)
+
+
+def drafts(written):
+    """(shares, planter, copies as they come), a standstill among what is planted."""
+    rng = np.random.default_rng(1)
+    case, held = hold(open_case(written), rng)
+    planter, shares = Planter(case, rng, held), tuple(written.partitions())
+    return shares, planter, planter.copies(shares)
+
+
+def test_copies_of_all_shares_are_sorted_and_lose_results_alone():
+    written = shared()
+    shares, planter, copies = drafts(written)
+    lost = added = 0
+    for number, copy in copies:
+        assert in_order(copy)
+        topics = [np.bincount(one.sightings["topic"], minlength=3) for one in (shares[number], copy)]
+        assert topics[0][0] == topics[1][0]  # the input is as it was
+        lost += (topics[0] > topics[1]).any()
+        added += (topics[0] < topics[1]).any()
+    assert lost >= 4, "the shares that stand still, and more"
+    assert added
+    assert {one.anomaly for one in planter.plantings} > {"LOST", "STUCK", "PHANTOM", "REORDERED", "DOUBLE-OUTCOME"}
+
+
+def test_a_copy_is_whole_when_it_is_given():
+    """It is folded while the next one is made."""
+    _, _, copies = drafts(shared())
+    given = [(copy, copy.envelopes.rows().copy(), copy.sightings.rows().copy()) for _, copy in copies]
+    assert len(given) > 4
+    for copy, envelopes, sightings in given:
+        assert (copy.envelopes.rows() == envelopes).all()
+        assert (copy.sightings.rows() == sightings).all()
 
 
 def test_the_seed_alone_decides_where_the_plants_are():

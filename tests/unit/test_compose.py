@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import histories
@@ -15,6 +16,8 @@ from chaosd.journal.model import Unhealthy
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict
 from chaosd.report import telling
+from chaosd.verification.case import open_case
+from chaosd.verification.certificate import certify
 from chaosd.verification.compose import judge, known_outcome
 from chaosd.verification.verifier import Verifier
 
@@ -94,6 +97,59 @@ def test_a_verifier_that_notices_nothing_loses_its_pass():
 
 def test_a_fail_needs_no_certificate():
     assert judge(lost(faulted()), VERIFIERS).certificate is None
+
+
+@pytest.fixture(params=["here", "threads"])
+def crew(request, monkeypatch):
+    """Whether a verdict is there when the next thing begins, or comes meanwhile."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("chaosd.verification.cores._WORTH_ROWS", 0 if request.param == "threads" else 1 << 60)
+    return request.param
+
+
+def in_shares():
+    written = faulted()
+    written.cut_at_streams = (1, 2, 3)
+    return written
+
+
+def test_a_certificate_is_the_same_however_much_of_it_is_made_before_the_verdict_is_known(crew):
+    judgement = judge(in_shares(), VERIFIERS)
+    assert (judgement.grade, judgement.reasons) == (Grade.PASS, ())
+    written = in_shares()
+    case = open_case(written)
+    assert judgement.certificate == certify(case, written, [one for one in VERIFIERS if one.applies(case)])
+
+
+@pytest.mark.parametrize("grade", [Grade.FAIL, Grade.INCONCLUSIVE, None])
+def test_a_verifier_that_speaks_against_a_pass_at_the_very_end_leaves_no_certificate(crew, grade):
+    """Whatever of the copy was made until then; None breaks off."""
+    copied = threading.Event()
+
+    def fold(case, share):
+        if not case.explained:
+            copied.set()
+        return ()
+
+    def conclude(case, partial):
+        if crew == "threads":  # the copy is being folded already
+            assert copied.wait(60)
+        if grade is None:
+            raise ZeroDivisionError("on purpose")
+        return Verdict("late", grade, ("claim",))
+
+    late = Verifier("late", (), fold, lambda a, b: (), conclude)
+    judgement = judge(in_shares(), (*VERIFIERS, late))
+    assert judgement.grade is (grade or Grade.INCONCLUSIVE)
+    assert judgement.certificate is None
+    assert not judgement.reasons[0].startswith("certificate")
+    assert copied.is_set() is (crew == "threads"), "nothing is planted where the verdict is known"
+
+
+def test_nothing_is_planted_in_a_run_that_cannot_pass_for_a_reason_of_its_own(crew, monkeypatch):
+    monkeypatch.setattr("chaosd.verification.compose.Copy", None)
+    judgement = judge(in_shares().facts(sealed=False), VERIFIERS)
+    assert (judgement.reasons, judgement.certificate) == (("unsealed",), None)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import histories
 import numpy as np
@@ -166,6 +167,16 @@ def test_a_pipeline_that_never_felt_the_fault_recovers_at_once():
     assert episode(written)["low_ms"] == 0
     assert episode(written)["high_ms"] == 0
     assert episode(written)["detection_ms"] is None
+
+
+@pytest.mark.parametrize("until_s", [25.0, 30.3, 33.0, 45.0])
+def test_a_verdict_that_nobody_explains_is_the_same_verdict(until_s):
+    """The certificate's: it counts who is named."""
+    written = recover(until_s)
+    told, bare = (verdict_of(written, "recovery", unlimited=unlimited) for unlimited in (False, True))
+    assert replace(told, details={}) == replace(bare, details={})
+    assert "flaps" in told.details["episodes"][0]
+    assert "flaps" not in bare.details["episodes"][0]
 
 
 def test_who_never_comes_back_has_not_recovered():
