@@ -170,6 +170,7 @@ def proofs(
             why = "results still came"
         proofs.append(
             {
+                "topic": row.get("topic", ""),
                 "partition": row["partition"],
                 "proved": not why,
                 "input_end": row["end"],

@@ -243,6 +243,7 @@ def _target(experiment: Experiment, name: str) -> dict[str, Any]:
     if pipeline is None:
         return {"name": name, "fifo": True}
     kinds = pipeline.contract.kinds
+    several = len(pipeline.inputs) > 1
     return {
         "name": name,
         "fifo": pipeline.fifo,
@@ -250,6 +251,9 @@ def _target(experiment: Experiment, name: str) -> dict[str, Any]:
         "results": [one.count for one in kinds],
         "optional": [number for number, one in enumerate(kinds) if one.optional],
         "late": list(range(len(pipeline.contract.results), len(kinds))),
+        # The input of each stream, by its number, and the inputs that owe each kind.
+        "dealt": list(pipeline.contract.dealt(experiment.traffic.streams)) if several else [],
+        "owing": [pipeline.contract.owing(kind) for kind in kinds] if several else [],
         "file": pipeline.digest,
         "processes": [f"{process}: {service.name}" for process, service, _ in pipeline.processes],
     }
@@ -275,11 +279,21 @@ def _configs(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
         "base_wall_ns": context.base_wall_ns,
         "streams": context.experiment.traffic.streams,
         "topics": [asdict(topic) for topic in record.seen],
-        "group": record.group,
+        "inputs": _inputs(context),
         **told_of(context.experiment.pipeline),
     }
-    source = next(topic for topic in record.topics if topic.role == "input")
-    return common, {**common, "topic": source.name, "partitions": source.partitions, "delivery_timeout_s": 40}
+    return common, {**common, "delivery_timeout_s": 40}
+
+
+def _inputs(context: Context) -> list[dict[str, Any]]:
+    """The input topics, and the consumer group that reads each."""
+    record, pipeline = context.testbed.record, context.experiment.pipeline
+    own = {one.name: one.group for one in pipeline.inputs} if pipeline is not None else {}
+    return [
+        {"name": topic.name, "partitions": topic.partitions, "group": own.get(topic.name, record.group)}
+        for topic in record.topics
+        if topic.role == "input"
+    ]
 
 
 async def _judge(run_dir: Path, emit: Emit) -> dict[str, Any]:

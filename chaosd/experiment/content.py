@@ -29,7 +29,7 @@ _SOURCE, _BROKER = "chaosd", "simulated"
 _SIGNALS = (SignalType.BUY, SignalType.SELL, SignalType.HOLD)
 
 Headers = Sequence[tuple[str, bytes]]
-Origin = Callable[[int, int], tuple[int, int] | None]
+Origin = Callable[[str, int, int], tuple[int, int] | None]
 
 
 class Role(IntEnum):
@@ -71,7 +71,9 @@ class Rendered(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What a record was found to be. `stream` and `seq` are -1 without an identity; `origin_*` -1 when absent."""
+    """What a record was found to be. `stream` and `seq` are -1 without an identity; `origin_*` -1 when absent, and
+    `origin_topic` is an input topic's name only.
+    """
 
     stream: int
     seq: int
@@ -79,6 +81,7 @@ class Inspection(NamedTuple):
     deviation: Deviation
     origin_partition: int = -1
     origin_offset: int = -1
+    origin_topic: str = ""
 
 
 class Content:
@@ -96,7 +99,7 @@ class Content:
         self._exchange_base = self._base.astimezone(_EXCHANGE)
         self._segments: list[Segment] = []
         self._firsts: list[int] = []
-        self._keys = tuple(_key(stream, topics[Role.INPUT][1]) for stream in range(streams))
+        self._keys = tuple(self._own_key(stream) for stream in range(streams))
 
     def add(self, segment: Segment) -> None:
         """Take in a commanded segment; they come in the order of `first`."""
@@ -107,12 +110,23 @@ class Content:
         """The one key of a stream; streams are spread evenly over the input partitions."""
         return self._keys[stream]
 
+    def source_of(self, stream: int) -> tuple[str, int]:
+        """The input topic of a stream, and its number of partitions."""
+        return self._topics[Role.INPUT]
+
+    def results_of(self, stream: int) -> int:
+        """How many outputs an ordinary envelope of a stream gives: what is waited for, at least one."""
+        return 1
+
     def kind(self, stream: int, seq: int) -> int | None:
         """The planned kind of (stream, seq), None when it was never planned."""
         segment = self._segment(stream, seq)
         if segment is None:
             return None
         return kind_of(self._seed, global_index(stream, seq, self._streams), segment.poison)
+
+    def _own_key(self, stream: int) -> str:
+        return _key(stream, self._topics[Role.INPUT][1])
 
     def _segment(self, stream: int, seq: int) -> Segment | None:
         """The segment that planned (stream, seq)."""
@@ -144,7 +158,7 @@ class Content:
         if kind:
             value = spoil(KINDS[kind - 1], value, global_index(stream, seq, self._streams))
         raw = key.encode()
-        proof = identity.digest(self._run_tag, stream, seq, self._topics[Role.INPUT][0], raw, value)
+        proof = identity.digest(self._run_tag, stream, seq, self.source_of(stream)[0], raw, value)
         return Rendered(raw, value, ((HEADER_ID, str(own).encode()), (HEADER_DIGEST, proof)))
 
     def _ts(self, stream: int, seq: int) -> datetime:
@@ -173,7 +187,7 @@ class Content:
     ) -> Inspection:
         """Identify a record and compare it with what it must contain.
 
-        `origin` looks up which envelope the input record at (partition, offset) is, None when it is not known (yet).
+        `origin` looks up which envelope the input record at (topic, partition, offset) is; None: not known (yet).
         """
         if role is Role.INPUT:
             return self._input(topic, partition, key or b"", value or b"", dict(headers))
@@ -202,7 +216,8 @@ class Content:
         return Inspection(mine.stream, mine.seq, kind, deviation | self._route(mine, Role.INPUT, topic, partition, key))
 
     def _route(self, mine: Identity, role: Role, topic: str, partition: int, key: bytes | None) -> Deviation:
-        wanted, (name, partitions) = self._keys[mine.stream].encode(), self._topics[role]
+        wanted = self._keys[mine.stream].encode()
+        name, partitions = self.source_of(mine.stream) if role is Role.INPUT else self._topics[role]
         deviation = Deviation.NONE if key == wanted else Deviation.KEY
         if topic != name or partition != partition_of(wanted, partitions):
             deviation |= Deviation.TOPIC
@@ -240,7 +255,8 @@ class Content:
         letter = dialect.read(value)
         if letter is None:
             return Inspection(-1, -1, UNKNOWN_TYPE, Deviation.UNIDENTIFIED | Deviation.UNDECODABLE)
-        at = origin(letter.partition, letter.offset) if letter.topic == self._topics[Role.INPUT][0] else None
+        source = self._topics[Role.INPUT][0]
+        at = origin(source, letter.partition, letter.offset) if letter.topic == source else None
         carried = letter.headers.get(HEADER_ID)
         mine, deviation = self._whose(carried if carried is not None else letter.envelope.correlation_id)
         if at is not None and (mine is None or deviation or (mine.stream, mine.seq) != at):
@@ -249,11 +265,11 @@ class Content:
             mine = Identity(self._run_tag, *at)
         kind = TYPES.index(letter.envelope.type)
         if mine is None or deviation & (Deviation.FOREIGN | Deviation.UNPLANNED):
-            return _found(mine, kind, deviation, letter.partition, letter.offset)
-        if letter.topic != self._topics[Role.INPUT][0] or letter.partition < 0 or letter.offset < 0:
+            return _found(mine, kind, deviation, letter.partition, letter.offset)._replace(origin_topic=source)
+        if letter.topic != source or letter.partition < 0 or letter.offset < 0:
             deviation |= Deviation.COORDINATES
         deviation |= self._letter(mine, letter, key)
-        return Inspection(mine.stream, mine.seq, kind, deviation, letter.partition, letter.offset)
+        return Inspection(mine.stream, mine.seq, kind, deviation, letter.partition, letter.offset, source)
 
     def _letter(self, mine: Identity, letter: dialect.Letter, key: bytes | None) -> Deviation:
         deviation = Deviation.NONE

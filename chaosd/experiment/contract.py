@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from chaosd.experiment.dealing import deal
+
 # What a record's template may hold. `key` is the record's own key.
 RECORD = {
     "id": "the identity, a UUID",
@@ -23,11 +25,22 @@ KEY = ("key", "stream")
 SPOILED = ("not_json", "wrong_encoding")
 
 
+class Input(msgspec.Struct, frozen=True):
+    """What is sent to an input topic: templates of the record. `share`: its weight among the inputs (dealing.py)."""
+
+    topic: str
+    value: str
+    partitions: int = 4
+    key: str = "${key}"
+    headers: dict[str, str] = {}
+    share: int = 1
+
+
 class Result(msgspec.Struct, frozen=True):
     """`count` records on `topic` for each input, told by `type` from others there ("" = whatever is there).
 
     `key` None: any. `fields`: place in the record → template of what must stand there. `optional`: an input may give
-    none of them.
+    none of them. `sources`: the input topics whose records owe them; empty: all.
     """
 
     topic: str
@@ -36,12 +49,13 @@ class Result(msgspec.Struct, frozen=True):
     key: str | None = "${key}"
     fields: dict[str, str] = {}
     optional: bool = False
+    sources: list[str] = []
 
 
 class Table(msgspec.Struct, frozen=True):
     """`count` rows in a table of PostgreSQL (`name`, or `schema.name`) for each input, whose identity is in `key`.
 
-    `columns`: name → template of its text.
+    `columns`: name → template of its text. `sources` as of a Result.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Table(msgspec.Struct, frozen=True):
     columns: dict[str, str] = {}
     count: int = 1
     optional: bool = False
+    sources: list[str] = []
 
     @property
     def title(self) -> str:
@@ -70,10 +85,8 @@ class Contract(msgspec.Struct, frozen=True):
     `python` (`FILE:FUNCTION`, absolute) finds identity and type instead of the two.
     """
 
-    value: str
+    inputs: list[Input]
     results: list[Result]
-    key: str = "${key}"
-    headers: dict[str, str] = {}
     id: str = "$.id"
     type: str = ""
     events: bool = False
@@ -90,6 +103,14 @@ class Contract(msgspec.Struct, frozen=True):
     def owes_nothing(self) -> bool:
         """Whether an input may give no result at all."""
         return all(one.optional for one in self.kinds)
+
+    def owing(self, kind: Result | Table) -> list[int]:
+        """The numbers of the inputs whose records owe results of this kind."""
+        return [number for number, one in enumerate(self.inputs) if not kind.sources or one.topic in kind.sources]
+
+    def dealt(self, streams: int) -> tuple[int, ...]:
+        """The number of the input of each stream."""
+        return deal([one.share for one in self.inputs], streams)
 
     def not_judged(self) -> list[str]:
         """What of the results and dead letters nobody looks at, for people to know."""

@@ -12,6 +12,9 @@ from chaosd.experiment.timeline import Step
 from chaosd.kernel import names
 from chaosd.kernel.errors import UsageError
 
+# The fault whose members join the group that reads the input.
+_OF_A_GROUP = "rebalance"
+
 
 def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
     """The experiment on this pipeline. Raises UsageError for a step that cannot be done to it."""
@@ -24,6 +27,7 @@ def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
             )
         if isinstance(step.params, PoisonParams):
             _refuse_poison(step.params, pipeline)
+        _refuse_unclear(step, pipeline)
     traffic, notes = _traffic(experiment.traffic, pipeline)
     return replace(
         experiment,
@@ -35,7 +39,12 @@ def fit(experiment: Experiment, pipeline: Pipeline) -> Experiment:
         expect=_expect(experiment.expect, pipeline),
         # What is known of the experiment's own target says nothing about another.
         known=experiment.known if experiment.pipeline is None else None,
-        notes=(*experiment.notes, *notes, *(f"not judged: {what}" for what in pipeline.contract.not_judged())),
+        notes=(
+            *experiment.notes,
+            *notes,
+            *_shares(traffic, pipeline),
+            *(f"not judged: {what}" for what in pipeline.contract.not_judged()),
+        ),
     )
 
 
@@ -66,6 +75,36 @@ def _refuse_poison(params: PoisonParams, pipeline: Pipeline) -> None:
             f"whether {params.kind} is poison to {pipeline.name} is not known",
             remedy=f"poison that nobody can read: kind: {' or '.join(SPOILED)}",
         )
+
+
+def _refuse_unclear(step: Step, pipeline: Pipeline) -> None:
+    """What is done to the one input topic, or to its group, says nothing of which of several is meant."""
+    inputs = pipeline.inputs
+    if len(inputs) == 1:
+        return
+    if getattr(step.params, "topic", "") == "input":
+        raise UsageError(
+            f"{step.fault} on the input topic: {pipeline.name} has {len(inputs)} of them",
+            remedy="`topic: output` or `topic: dlq`, or a target file with one input",
+        )
+    if step.fault == _OF_A_GROUP and len({one.group for one in inputs}) > 1:
+        raise UsageError(
+            f"{step.fault}: the inputs of {pipeline.name} are read by several consumer groups",
+            remedy="break something else: it can be done only where one group reads all inputs",
+        )
+
+
+def _shares(traffic: Traffic, pipeline: Pipeline) -> tuple[str, ...]:
+    """How the traffic is shared out among several inputs. Raises UsageError where they cannot all have some."""
+    inputs = pipeline.contract.inputs
+    if len(inputs) == 1:
+        return ()
+    try:
+        dealt = pipeline.contract.dealt(traffic.streams)
+    except ValueError as error:
+        raise UsageError(f"{pipeline.name}: {error}", remedy="more of them: `traffic: {streams: …}`") from error
+    told = ", ".join(f"{one.topic} {dealt.count(number)}" for number, one in enumerate(inputs))
+    return (f"of {traffic.streams} streams: {told}",)
 
 
 def _traffic(traffic: Traffic, pipeline: Pipeline) -> tuple[Traffic, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from chaosd.envelope.partition import partition_of
 from chaosd.envelope.poison import KINDS, spoil
 from chaosd.experiment import events, where
 from chaosd.experiment.content import UNKNOWN_TYPE, Content, Deviation, Headers, Inspection, Origin, Rendered, Role
-from chaosd.experiment.contract import Contract, Letters, Result
+from chaosd.experiment.contract import Contract, Input, Letters, Result
 from chaosd.experiment.plan import global_index
 from chaosd.experiment.templates import fill
 
@@ -30,23 +30,50 @@ Identify = Callable[[str, bytes | None, bytes | None, Mapping[str, bytes]], tupl
 
 
 class MappedContent(Content):
-    """`type` of an output's Inspection is the number of its result in the contract, UNKNOWN_TYPE for none of them."""
+    """`type` of an output's Inspection is the number of its result in the contract, UNKNOWN_TYPE for none of them.
+
+    A stream belongs to one input of the contract: its template, its key, and the kinds of results that it owes.
+    """
 
     def __init__(
         self,
         run_tag: int,
         seed: int,
         streams: int,
-        topics: Mapping[Role, tuple[str, int]],
         base_wall_ns: int,
         contract: Contract,
         identify: Identify | None = None,
     ) -> None:
-        super().__init__(run_tag, seed, streams, topics, base_wall_ns)
         self._contract = contract
         self._identify = identify
-        partitions = topics[Role.INPUT][1]
-        self._keys = tuple(_key(contract.key, stream, partitions) for stream in range(streams))
+        self._dealt = contract.dealt(streams)
+        self._sources = {one.topic: one.partitions for one in contract.inputs}
+        self._owing = [contract.owing(kind) for kind in contract.kinds]
+        super().__init__(run_tag, seed, streams, {}, base_wall_ns)
+
+    def input_of(self, stream: int) -> Input:
+        """The input that a stream belongs to."""
+        return self._contract.inputs[self._dealt[stream]]
+
+    def source_of(self, stream: int) -> tuple[str, int]:
+        """The input topic of a stream, and its number of partitions."""
+        own = self.input_of(stream)
+        return own.topic, own.partitions
+
+    def results_of(self, stream: int) -> int:
+        """How many outputs an ordinary envelope of a stream gives: what is waited for, at least one."""
+        owed = (one for number, one in enumerate(self._contract.results) if self._owes(stream, number))
+        return max(1, sum(one.count for one in owed if not one.optional))
+
+    def _own_key(self, stream: int) -> str:
+        """The streams of an input are spread over its partitions in turn."""
+        own = self.input_of(stream)
+        turn = self._dealt[:stream].count(self._dealt[stream])
+        return _key(own.key, stream, own.partitions, turn % own.partitions)
+
+    def _owes(self, stream: int, number: int) -> bool:
+        """Whether records of a stream owe results of this kind."""
+        return self._dealt[stream] in self._owing[number]
 
     def values(self, stream: int, seq: int) -> dict[str, str]:
         """What fills the places of a template for (stream, seq)."""
@@ -64,14 +91,14 @@ class MappedContent(Content):
 
     def render(self, stream: int, seq: int, kind: int) -> Rendered:
         """The input record of (stream, seq)."""
-        values = self.values(stream, seq)
-        value = fill(self._contract.value, values).encode()
+        own, values = self.input_of(stream), self.values(stream, seq)
+        value = fill(own.value, values).encode()
         if kind:
             value = spoil(KINDS[kind - 1], value, global_index(stream, seq, self._streams))
         key = self._keys[stream].encode()
-        proof = identity.digest(self._run_tag, stream, seq, self._topics[Role.INPUT][0], key, value)
-        own = tuple((name, fill(text, values).encode()) for name, text in self._contract.headers.items())
-        return Rendered(key, value, (*own, (HEADER_ID, values["id"].encode()), (HEADER_DIGEST, proof)))
+        proof = identity.digest(self._run_tag, stream, seq, own.topic, key, value)
+        headers = tuple((name, fill(text, values).encode()) for name, text in own.headers.items())
+        return Rendered(key, value, (*headers, (HEADER_ID, values["id"].encode()), (HEADER_DIGEST, proof)))
 
     def inspect(
         self,
@@ -99,6 +126,9 @@ class MappedContent(Content):
         carried, kind = self._names(topic, key, value, headers, seen)
         mine, deviation = self._whose(_uuid(carried))
         here = [(n, one) for n, one in enumerate(self._contract.results) if one.topic == topic]
+        if mine is not None and not deviation:
+            # What an input does not owe is no kind of results of it.
+            here = [(n, one) for n, one in here if self._owes(mine.stream, n)]
         number, rule = next(((n, one) for n, one in here if one.type in ("", kind)), (UNKNOWN_TYPE, None))
         if rule is None:
             deviation |= Deviation.TYPE
@@ -123,6 +153,8 @@ class MappedContent(Content):
         kind = len(self._contract.results) + number
         if mine is None or deviation:
             return Inspection(-1 if mine is None else mine.stream, -1 if mine is None else mine.seq, kind, deviation)
+        if not self._owes(mine.stream, kind):
+            return Inspection(mine.stream, mine.seq, UNKNOWN_TYPE, Deviation.TYPE)
         values = self.values(mine.stream, mine.seq)
         if any(row[column] != fill(text, values) for column, text in table.columns.items()):
             deviation |= Deviation.FIELD
@@ -161,22 +193,28 @@ class MappedContent(Content):
         )
         if letter is None:
             return Inspection(-1, -1, UNKNOWN_TYPE, Deviation.UNIDENTIFIED | Deviation.UNDECODABLE)
-        source = self._topics[Role.INPUT][0]
-        at = origin(letter.partition, letter.offset) if letter.topic == source else None
+        there = letter.topic if letter.partition < self._sources.get(letter.topic, 0) else ""
+        at = origin(there, letter.partition, letter.offset) if there else None
         mine, deviation = self._whose(self._carried(letter))
         if at is not None and (mine is None or deviation or (mine.stream, mine.seq) != at):
             # The coordinates are the strongest evidence; another identity beside them is the letter's mistake.
             deviation = Deviation.NONE if mine is None else Deviation.COORDINATES
             mine = Identity(self._run_tag, *at)
-        place = (letter.partition, letter.offset) if letter.topic == source else (-1, -1)
+        partition, offset = (letter.partition, letter.offset) if there else (-1, -1)
         if mine is None or deviation & (Deviation.FOREIGN | Deviation.UNPLANNED):
             where_to = (-1, -1) if mine is None else (mine.stream, mine.seq)
-            return Inspection(*where_to, UNKNOWN_TYPE, deviation, *place)
-        told = not letters.places or "offset" in letters.places
-        if told and (letter.topic != source or letter.partition < 0 or letter.offset < 0):
-            deviation |= Deviation.COORDINATES
+            return Inspection(*where_to, UNKNOWN_TYPE, deviation, partition, offset, there)
+        deviation |= self._misplaced(mine, letter, letters)
         deviation |= self._wrong(mine, letter, letters)
-        return Inspection(mine.stream, mine.seq, UNKNOWN_TYPE, deviation, *place)
+        return Inspection(mine.stream, mine.seq, UNKNOWN_TYPE, deviation, partition, offset, there)
+
+    def _misplaced(self, mine: Identity, letter: DeadLetter, letters: Letters) -> Deviation:
+        """Whether what a letter says of where its original was is wrong: its topic is the one that it was sent to."""
+        source, partitions = self.source_of(mine.stream)
+        wrong = (not letters.places or "topic" in letters.places) and letter.topic != source
+        if not letters.places or "offset" in letters.places:
+            wrong |= letter.topic != source or not 0 <= letter.partition < partitions or letter.offset < 0
+        return Deviation.COORDINATES if wrong else Deviation.NONE
 
     def _carried(self, letter: DeadLetter) -> str | None:
         """The identity that is left in what a letter carries of its original."""
@@ -252,12 +290,11 @@ def _uuid(text: str | None) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _key(template: str, stream: int, partitions: int) -> str:
-    """The key of a stream. Where the template leaves a choice, one that goes to partition `stream % partitions`."""
+def _key(template: str, stream: int, partitions: int, wanted: int) -> str:
+    """The key of a stream. Where the template leaves a choice, one that goes to the partition `wanted`."""
     tries = (f"K{stream}{suffix}" for suffix in ("", *map(chr, range(65, 91)), *map(str, range(100, 1000))))
     made = (fill(template, {"key": key, "stream": str(stream)}) for key in tries)
     first = next(made)
-    wanted = stream % partitions
     if partition_of(first.encode(), partitions) == wanted:
         return first
     return next((key for key in made if partition_of(key.encode(), partitions) == wanted), first)

@@ -39,7 +39,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A topic. `group` is the consumer group that reads it: of the input and of internal topics."""
+    """A topic. `group` is the consumer group that reads it: of inputs and of internal topics."""
 
     name: str
     role: str
@@ -68,9 +68,9 @@ class Pipeline:
     source: str = ""
 
     @property
-    def input(self) -> Channel:
-        """The input topic."""
-        return next(one for one in self.channels if one.role == "input")
+    def inputs(self) -> tuple[Channel, ...]:
+        """The input topics, as the contract numbers them."""
+        return tuple(one for one in self.channels if one.role == "input")
 
     @property
     def internal(self) -> tuple[Channel, ...]:

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from chaosd.experiment import document
-from chaosd.experiment.contract import RECORD, Contract, Letters, Result, Table
+from chaosd.experiment.contract import RECORD, Contract, Input, Letters, Result, Table
 from chaosd.experiment.document import Document, Place
 from chaosd.experiment.problems import one_error, validate
 from chaosd.experiment.schema import schema_of
 from chaosd.experiment.target import Channel, Pipeline, Ready, Service
-from chaosd.experiment.target_written import OutputForm, ServiceForm, TargetFileForm, TargetForm
+from chaosd.experiment.target_written import InputForm, OutputForm, ServiceForm, TableForm, TargetFileForm, TargetForm
 from chaosd.experiment.templates import fill, unknown
 from chaosd.kernel.errors import SourceError
 
@@ -94,11 +94,11 @@ class _Reading:
 
     def _channels(self, form: TargetForm) -> tuple[Channel, ...]:
         topics = form.topics
-        made = [Channel(topics.input.name, "input", topics.input.partitions, topics.input.group)]
-        where: list[Place] = [(*_TOPICS, "input", "name")]
+        made = [Channel(one.name, "input", one.partitions, one.group) for one in topics.inputs]
+        where: list[Place] = [(*self._input(number), "name") for number in range(len(topics.inputs))]
         for number, one in enumerate(topics.output):
             if any(other.name == one.name and other.role == "output" for other in made):
-                self._shares(topics.output, number)
+                self._shares(form, number)
                 continue
             made.append(Channel(one.name, "output", one.partitions))
             where.append((*_TOPICS, "output", number, "name"))
@@ -113,13 +113,22 @@ class _Reading:
                 self._wrong("this topic is named twice", where[number], "a topic of its own", channel.name)
         return tuple(made)
 
-    def _shares(self, outputs: tuple[OutputForm, ...], number: int) -> None:
-        """Results that share a topic are told apart by their types."""
+    def _input(self, number: int) -> tuple[str | int, ...]:
+        """Where an input stands: one alone may stand there without a list."""
+        several = isinstance(self._source.plain["target"]["topics"]["input"], list)
+        return (*_TOPICS, "input", number) if several else (*_TOPICS, "input")
+
+    def _shares(self, form: TargetForm, number: int) -> None:
+        """Results that share a topic are told apart by their types, or by the inputs that they are from."""
+        inputs, outputs = {one.name for one in form.topics.inputs}, form.topics.output
         one = outputs[number]
         others = [other for other in outputs[:number] if other.name == one.name]
         where = (*_TOPICS, "output", number)
-        if not one.type or any(other.type in ("", one.type) for other in others):
-            self._wrong("two kinds of results on one topic", where, "a `type` of its own for each of them")
+        own = set(_sources(one)) or inputs
+        beside = [other for other in others if own & (set(_sources(other)) or inputs)]
+        if beside and (not one.type or any(other.type in ("", one.type) for other in beside)):
+            expected = "a `type` of its own for each of them" + (", or inputs (`from`)" if len(inputs) > 1 else "")
+            self._wrong("two kinds of results on one topic", where, expected)
         if any(other.partitions != one.partitions for other in others):
             self._wrong("one topic with two numbers of partitions", (*where, "partitions"), "the same as above")
 
@@ -136,8 +145,12 @@ class _Reading:
             letters = Letters("" if isinstance(dialect, dict) else dialect, places, types)
             if isinstance(dialect, dict) and not dialect:
                 self._wrong("it says nothing", (*_TOPICS, "dlq", "dialect"), "where at least one part stands")
+        self._from(form)
         return Contract(
-            value=self._value(form),
+            inputs=[
+                Input(one.name, self._value(one, number), one.partitions, one.key, dict(one.headers), one.share)
+                for number, one in enumerate(topics.inputs)
+            ],
             results=[
                 Result(
                     one.name,
@@ -146,11 +159,10 @@ class _Reading:
                     None if one.key == "any" else one.key,
                     dict(one.fields),
                     optional=one.min == 0,
+                    sources=_sources(one),
                 )
                 for one in topics.output
             ],
-            key=topics.input.key,
-            headers=dict(topics.input.headers),
             id=envelope.id,
             type=envelope.type or "",
             events=envelope.format == "cloudevents",
@@ -163,10 +175,38 @@ class _Reading:
         for number, one in enumerate(form.tables):
             if one.name in [other.name for other in form.tables[:number]]:
                 self._wrong("this table is named twice", ("target", "tables", number, "name"), "once", one.name)
-        return [Table(one.name, one.key, dict(one.columns), one.count, one.min == 0) for one in form.tables]
+        return [
+            Table(one.name, one.key, dict(one.columns), one.count, one.min == 0, _sources(one)) for one in form.tables
+        ]
 
-    def _value(self, form: TargetForm) -> str:
-        given, where = form.topics.input, (*_TOPICS, "input")
+    def _from(self, form: TargetForm) -> None:
+        """Every kind of results is from inputs that there are, and every input owes something that is waited for."""
+        names = [one.name for one in form.topics.inputs]
+        places: list[tuple[OutputForm | TableForm, Place]] = [
+            *((one, (*_TOPICS, "output", number, "from")) for number, one in enumerate(form.topics.output)),
+            *((one, ("target", "tables", number, "from")) for number, one in enumerate(form.tables)),
+        ]
+        for one, where in places:
+            for number, name in enumerate(_sources(one)):
+                at = where if isinstance(one.from_, str) else (*where, number)
+                if name not in names:
+                    self._problems.append(self._source.unknown("there is no such input", at, name, names))
+                if name in _sources(one)[:number]:
+                    self._wrong("this input is named twice", at, "each input once", name)
+        if len(names) == 1:
+            return
+        # Where nothing is waited for at all, loss is not judged, and the run says so; half of it would go unnoticed.
+        kinds = [one for one, _ in places]
+        waited = (
+            [one for one in form.topics.output if one.min is None] if any(one.min is None for one in kinds) else kinds
+        )
+        for number, name in enumerate(names):
+            if not any(name in (_sources(one) or names) for one in waited):
+                expected = "a line of `topics.output` that it must give, without `min: 0`"
+                self._wrong("nothing that is waited for comes of this input", self._input(number), expected, name)
+
+    def _value(self, given: InputForm, number: int) -> str:
+        where = self._input(number)
         if bool(given.value) == bool(given.template):
             self._wrong("what is sent is not clear", where, "either `value` or `template`")
             return ""
@@ -213,9 +253,16 @@ class _Reading:
         return path
 
     def _progress(self, form: TargetForm) -> None:
-        if not form.topics.input.group and form.progress.quiet is None:
-            expected = "`topics.input.group`: the consumer group that commits; or without one `progress.quiet`"
-            self._wrong("nobody knows when it is done", (*_TOPICS, "input"), expected)
+        inputs = form.topics.inputs
+        for number, one in enumerate(inputs):
+            if one.group:
+                continue
+            if form.progress.quiet is None:
+                expected = "`topics.input.group`: the consumer group that commits; or without one `progress.quiet`"
+                self._wrong("nobody knows when it is done", self._input(number), expected)
+            elif any(other.group for other in inputs):
+                expected = "a `group` for every input, or for none of them"
+                self._wrong("another input has a group, this one has none", self._input(number), expected)
 
     def _ready(self, services: tuple[Service, ...]) -> None:
         groups = [one.group for one in self._groups]
@@ -229,8 +276,14 @@ class _Reading:
     @property
     def _groups(self) -> list[Channel]:
         topics = self._source.plain["target"]["topics"]
-        told = [topics["input"], *(topics.get("internal") or ())]
+        inputs = topics["input"] if isinstance(topics["input"], list) else [topics["input"]]
+        told = [*inputs, *(topics.get("internal") or ())]
         return [Channel("", "", 0, str(one["group"])) for one in told if one.get("group")]
+
+
+def _sources(form: OutputForm | TableForm) -> list[str]:
+    """The inputs that must give it, as written: none are all of them."""
+    return [form.from_] if isinstance(form.from_, str) else list(form.from_)
 
 
 def _service(name: str, form: ServiceForm, env: dict[str, str]) -> Service:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from chaosd.envelope.kinds import ErrorType
 from chaosd.experiment import where
@@ -15,6 +15,7 @@ from chaosd.experiment.written import Duration, SomeDuration
 
 PROCESSES_MAX = 16
 PARTITIONS_MAX = 64
+INPUTS_MAX = 8
 # What the environment and the command of a service may hold; a name that ends in a dot stands for all that begin so.
 PLACES = (
     "kafka", "kafka.host", "kafka.port", "kafka.jars",
@@ -46,6 +47,11 @@ Told = Annotated[str, _of(PLACES)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", examples=["orders"])]
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Partitions = Annotated[int, Field(ge=1, le=PARTITIONS_MAX, strict=True)]
+# Where a pipeline has several inputs: those whose records owe a kind of results.
+From = Annotated[
+    TopicName | Annotated[tuple[TopicName, ...], Field(min_length=1)],
+    Field(alias="from", description="The input, or a list of inputs, that must give it; all of them by default."),
+]
 
 
 class ReadyForm(Form):
@@ -87,6 +93,21 @@ class InputForm(Form):
     value: Record = Field(default="", description="The record's value; places such as ${id}, ${key}, ${amount}.")
     key: Key = Field(default="${key}", description="The record's key, one for each stream.")
     headers: dict[str, Record] = Field(default_factory=dict, description="Headers of the record.")
+    share: int = Field(
+        default=1, ge=1, le=100, strict=True, description="Its weight in the traffic, where there are several inputs."
+    )
+
+
+def _how_many(value: Any) -> str:
+    """Which of both forms somebody meant: only that one's errors are told."""
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+Inputs = Annotated[
+    Annotated[InputForm, Tag("one")]
+    | Annotated[tuple[InputForm, ...], Field(min_length=1, max_length=INPUTS_MAX), Tag("several")],
+    Discriminator(_how_many),
+]
 
 
 class OutputForm(Form):
@@ -99,6 +120,7 @@ class OutputForm(Form):
     min: Literal[0] | None = Field(default=None, description="0: an input may give none; otherwise `count` of them.")
     key: Literal["any"] | Record = Field(default="${key}", description="Their key: `any`, or a template.")
     fields: dict[Place, Record] = Field(default_factory=dict, description="Place → what must stand there.")
+    from_: From = ()
 
 
 class InternalForm(Form):
@@ -127,10 +149,15 @@ class DlqForm(Form):
 class TopicsForm(Form):
     """The pipeline's topics. chaosd makes those that are not there."""
 
-    input: InputForm
+    input: Inputs = Field(description="The topic that the pipeline reads, or a list of them.")
     output: tuple[OutputForm, ...] = Field(min_length=1)
     internal: tuple[InternalForm, ...] = ()
     dlq: DlqForm | None = None
+
+    @property
+    def inputs(self) -> tuple[InputForm, ...]:
+        """The input topics in the order of the file."""
+        return self.input if isinstance(self.input, tuple) else (self.input,)
 
 
 class TableForm(Form):
@@ -143,6 +170,7 @@ class TableForm(Form):
     columns: dict[str, Record] = Field(
         default_factory=dict, description="Column → its value, as PostgreSQL writes it as text."
     )
+    from_: From = ()
 
 
 class EnvelopeForm(Form):

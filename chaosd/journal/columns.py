@@ -69,7 +69,8 @@ ACKS = _schema(
     ("copy", "u1"),
 )
 # Every record read from the run's topics. `final`: 0 live, 1 fresh read after the drain. `content` is a 64-bit hash of
-# key and value; `origin_*` are the coordinates that a DLQ record claims for its input (-1 elsewhere or when absent).
+# key and value; `origin_*` are the coordinates that a DLQ record claims for its input (-1 elsewhere or when absent);
+# the partition is its number over all input topics (inputs.py).
 SIGHTINGS = _schema(
     "sightings",
     ("topic", "u1"),

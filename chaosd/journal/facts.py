@@ -12,6 +12,7 @@ from typing import Any
 
 from chaosd.experiment.plan import Segment
 from chaosd.journal.columns import Role
+from chaosd.journal.inputs import firsts
 from chaosd.journal.model import Deletion, DrainFacts, InjectionFacts, Owed, TopicFacts, Unhealthy
 from chaosd.kernel.proof import Proof, Relation, Source
 
@@ -214,14 +215,18 @@ def gauges(facts: Sequence[Fact]) -> tuple[str, ...]:
     return tuple(str(name) for name in first(facts, "gauges").get("names", ()))
 
 
-def drain(facts: Sequence[Fact]) -> dict[int, DrainFacts] | None:
-    """What the drain proved for each input partition; None when there was no drain."""
+def drain(facts: Sequence[Fact], topics: Sequence[TopicFacts]) -> dict[int, DrainFacts] | None:
+    """What the drain proved, by the number of the input partition; None when there was no drain.
+
+    A journal of one input topic need not name it.
+    """
     fact = first(facts, "drain")
     if not fact:
         return None
+    known = firsts((topic.name, topic.partitions) for topic in topics if topic.role is Role.INPUT)
     return {
-        int(row["partition"]): DrainFacts(
-            partition=int(row["partition"]),
+        (number := known.get(str(row.get("topic", "")), 0) + int(row["partition"])): DrainFacts(
+            partition=number,
             proved=bool(row.get("proved")),
             input_end=int(row.get("input_end", -1)),
             committed=int(row.get("committed", -1)),
@@ -244,7 +249,13 @@ def results(started: Fact) -> tuple[Owed, ...]:
     target = started.get("target", {})
     counts = [int(count) for count in target.get("results", ())]
     optional, late = set(target.get("optional", ())), set(target.get("late", ()))
-    return tuple(Owed(count, number in optional, number in late) for number, count in enumerate(counts))
+    # Where there are several inputs: which of them each kind is owed by, and which of them each stream belongs to.
+    owing, dealt = target.get("owing", ()), [int(number) for number in target.get("dealt", ())]
+    streams = [tuple(n for n, number in enumerate(dealt) if number in owing[kind]) for kind in range(len(owing))]
+    return tuple(
+        Owed(count, kind in optional, kind in late, streams[kind] if dealt else None)
+        for kind, count in enumerate(counts)
+    )
 
 
 def unnamed(facts: Sequence[Fact]) -> tuple[str, ...]:

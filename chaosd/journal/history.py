@@ -16,7 +16,7 @@ import numpy as np
 
 from chaosd.experiment.spec import Expect
 from chaosd.journal import facts as said
-from chaosd.journal import join, kinds
+from chaosd.journal import inputs, join, kinds
 from chaosd.journal.columns import SCHEMAS, Role
 from chaosd.journal.model import BEATING, BEATS, DIFFERS, Partition, RunFacts, TopicFacts
 from chaosd.journal.read import Cut, column_files, process_of, read_columns, read_facts, read_plain
@@ -218,7 +218,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
         injections=injections,
         deletions=said.deletions(facts, injections, topics),
         gauges=said.gauges(facts),
-        drain=said.drain(facts),
+        drain=said.drain(facts, topics),
         fresh_complete=bool(fresh.get("complete")),
         fresh_ends={name: tuple(ends) for name, ends in fresh["ends"].items()} if fresh.get("ends") else None,
         unhealthy=said.unhealthy(facts),
@@ -237,7 +237,7 @@ def _run_facts(run_dir: Path, journal: Journal) -> RunFacts:
 def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, Table]:
     plan = join.plan(run.segments, run.seed)
     in_order = bool(said.first(run.facts, "generator_stopped")) and not any("-generator." in name for name in run.torn)
-    join.sends(plan, columns["sends"], columns["acks"], said.watermark(run.facts), complete=in_order)
+    join.sends(plan, columns["sends"], columns["acks"], run.topics, said.watermark(run.facts), complete=in_order)
     seen = columns["sightings"]
     if len(seen) and int(seen["topic"].max()) >= len(run.topics):
         # The fact that names a topic was cut off (and is reported as torn): nobody knows what its records are.
@@ -252,11 +252,14 @@ def _join(run: RunFacts, columns: Mapping[str, np.ndarray]) -> tuple[join.Plan, 
 
 
 def _committed(run: RunFacts, progress: np.ndarray, topics: tuple[TopicFacts, ...]) -> dict[int, int]:
-    """The furthest commit of the target's group by input partition, as sampled and as the drain saw it."""
+    """The furthest commit of the target's groups by the number of the input partition, as sampled and as the drain saw
+    it.
+    """
     furthest = {number: facts.committed for number, facts in (run.drain or {}).items()}
     sources = [n for n, topic in enumerate(topics) if topic.role is Role.INPUT]
     own = progress[np.isin(progress["topic"], sources)]
-    for number in np.unique(own["partition"]).tolist():
-        seen = int(own["committed"][own["partition"] == number].max())
+    of = inputs.numbers(own["topic"], own["partition"], topics)
+    for number in np.unique(of).tolist():
+        seen = int(own["committed"][of == number].max())
         furthest[number] = max(furthest.get(number, -1), seen)
     return {number: position for number, position in furthest.items() if number >= 0}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chaosd.experiment.plan import Segment, expand
+from chaosd.journal import inputs
 from chaosd.journal.columns import NO_STREAM, Deviation, Outcome, Role
 from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
 from chaosd.journal.table import Rows, Table
@@ -66,7 +67,9 @@ def plan(segments: Sequence[Segment], seed: int) -> Plan:
     return Plan(envelopes, row_of_k, segments[0].streams if segments else 1)
 
 
-def sends(plan: Plan, sends: np.ndarray, acks: np.ndarray, watermark: int, *, complete: bool) -> None:
+def sends(
+    plan: Plan, sends: np.ndarray, acks: np.ndarray, topics: Sequence[TopicFacts], watermark: int, *, complete: bool
+) -> None:
     """Write into the plan what the generator knows of each send.
 
     Without a row an envelope below the watermark may have been sent. `complete`: the generator ended in order, so that
@@ -87,10 +90,10 @@ def sends(plan: Plan, sends: np.ndarray, acks: np.ndarray, watermark: int, *, co
     for ours, theirs in (
         ("outcome", "outcome"),
         ("acked_ns", "acked_ns"),
-        ("in_partition", "partition"),
         ("in_offset", "offset"),
     ):
         envelopes[ours][rows[known]] = acks[theirs][known]
+    envelopes["in_partition"][rows[known]] = inputs.numbers(acks["topic"], acks["partition"], topics)[known]
 
 
 def coordinates(topic: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -123,23 +126,23 @@ def _join_by_origin(plan: Plan, joined: Table, topics: Sequence[TopicFacts]) -> 
     They are stronger evidence than the identity that it carries: another one beside them is the letter's mistake.
     """
     roles = _roles(joined, topics)
-    sources = [n for n, topic in enumerate(topics) if topic.role is Role.INPUT]
+    sources = np.array(inputs.places(topics), np.int64).reshape(-1, 2)
     wanting = np.flatnonzero(
         (roles == Role.DLQ)
         & (joined["deviation"] & _MISLEADING == 0)
         & (joined["origin_offset"] >= 0)
         & (joined["origin_partition"] >= 0)
+        & (joined["origin_partition"] < len(sources))
     )
-    inputs = np.flatnonzero((roles == Role.INPUT) & (joined["row"] >= 0))
-    if not len(wanting) or not len(inputs) or not sources:
+    own = np.flatnonzero((roles == Role.INPUT) & (joined["row"] >= 0))
+    if not len(wanting) or not len(own):
         return
-    places = coordinates(joined["topic"][inputs], joined["partition"][inputs], joined["offset"][inputs])
-    claimed = coordinates(
-        np.full(len(wanting), sources[0]), joined["origin_partition"][wanting], joined["origin_offset"][wanting]
-    )
+    places = coordinates(joined["topic"][own], joined["partition"][own], joined["offset"][own])
+    topic, partition = sources[joined["origin_partition"][wanting]].T
+    claimed = coordinates(topic, partition, joined["origin_offset"][wanting])
     at = np.minimum(np.searchsorted(places, claimed), len(places) - 1)
     found = places[at] == claimed
-    rows = joined["row"][inputs[at[found]]]
+    rows = joined["row"][own[at[found]]]
     carried = joined["stream"][wanting[found]] != NO_STREAM
     differs = wanting[found][carried & (joined["row"][wanting[found]] != rows)]
     joined["deviation"][differs] |= np.uint32(Deviation.COORDINATES)
@@ -218,19 +221,19 @@ def input_log(plan: Plan, joined: Table, topics: Sequence[TopicFacts], *, read_w
     coordinates of the acknowledgement are kept where no record was read.
     """
     envelopes = plan.envelopes
-    inputs = joined[(_roles(joined, topics) == Role.INPUT) & (joined["row"] >= 0)]
+    own = joined[(_roles(joined, topics) == Role.INPUT) & (joined["row"] >= 0)]
     # Sorted by coordinates: turned round, the first appearance of each envelope is written last, and stays.
-    inputs = inputs[::-1]
-    place = coordinates(inputs["topic"], inputs["partition"], inputs["offset"])
-    new = np.ones(len(inputs), bool)
-    new[1:] = (place[1:] != place[:-1]) | (inputs["row"][1:] != inputs["row"][:-1])
-    envelopes["n_input"] = _count(inputs["row"][new], len(envelopes))
+    own = own[::-1]
+    place = coordinates(own["topic"], own["partition"], own["offset"])
+    new = np.ones(len(own), bool)
+    new[1:] = (place[1:] != place[:-1]) | (own["row"][1:] != own["row"][:-1])
+    envelopes["n_input"] = _count(own["row"][new], len(envelopes))
     if read_whole:
         envelopes["in_partition"], envelopes["in_offset"] = -1, -1
-    envelopes["in_partition"][inputs["row"]] = inputs["partition"]
-    envelopes["in_offset"][inputs["row"]] = inputs["offset"]
+    envelopes["in_partition"][own["row"]] = inputs.numbers(own["topic"], own["partition"], topics)
+    envelopes["in_offset"][own["row"]] = own["offset"]
     found = np.zeros(len(envelopes), bool)
-    found[inputs["row"]] = True
+    found[own["row"]] = True
     unsure = np.isin(envelopes["outcome"], (Outcome.INDETERMINATE, Outcome.NOT_SENT))
     envelopes["outcome"][found & unsure] = Outcome.ACKED
     # Nobody acknowledged it: the time in its row is that of the failure.
@@ -238,7 +241,7 @@ def input_log(plan: Plan, joined: Table, topics: Sequence[TopicFacts], *, read_w
 
 
 def commits(plan: Plan, committed: Mapping[int, int]) -> None:
-    """Mark what the target's group committed past; `committed` is by input partition."""
+    """Mark what the target's groups committed past; `committed` is by the number of the input partition."""
     envelopes = plan.envelopes
     top = np.full(max(committed, default=-1) + 2, -1, np.int64)  # the last one stands for partition -1
     for number, position in committed.items():

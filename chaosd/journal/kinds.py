@@ -18,8 +18,8 @@ _NONE = -1
 def whole(envelopes: Rows, joined: Rows, topics: Sequence[TopicFacts], owed: Sequence[Owed]) -> None:
     """Rewrite the columns of outputs: whole sets of what is owed instead of records. Nothing where one output is owed.
 
-    `owed` says for each kind how many an envelope owes. An output of no kind belongs to no set: it is CORRUPT, and no
-    result. Kinds that are optional are not waited for; where all are, anything that came is the result.
+    `owed` says for each kind how many an envelope owes, and whose. An output of no kind belongs to no set: it is
+    CORRUPT, and no result. Kinds that are optional are not waited for; where all are, anything that came is the result.
     """
     if not owed:
         return
@@ -29,30 +29,38 @@ def whole(envelopes: Rows, joined: Rows, topics: Sequence[TopicFacts], owed: Seq
     live = rows["final"] == 0
     known = [kind for kind, one in enumerate(owed) if not one.late]
     every = range(len(owed))
+    owing = np.array([_owing(one, envelopes["stream"]) for one in owed])
     for column, chosen, kinds in (
         ("n_output", np.ones(len(rows), bool), every),
         ("live_output", live, known),
         ("fresh_output", ~live, every),
     ):
         counts = np.array([_count(rows[chosen & (rows["type"] == kind)], size) for kind in kinds])
-        few = np.array([[owed[kind].count] for kind in kinds])
-        waited = np.array([not owed[kind].optional for kind in kinds])
+        few = np.array([[owed[kind].count] for kind in kinds]) * owing[kinds]
+        optional = np.array([[owed[kind].optional] for kind in kinds])
         # One more than owed of any kind is a duplicate, even beside a kind that is not there at all.
         most = np.maximum(counts - few, 0).max(axis=0)
-        there = (counts >= few)[waited].all(axis=0) & (counts > 0).any(axis=0)
+        there = ((counts >= few) | optional).all(axis=0) & (counts > 0).any(axis=0)
         envelopes[column] = np.where(there, np.minimum(1 + most, _MOST), 0)
         if column == "n_output":
             envelopes["n_more"] = np.minimum(most, _MOST)
-    came = _came([(rows[live & (rows["type"] == kind)], owed[kind]) for kind in known], size)
+    came = _came([(rows[live & (rows["type"] == kind)], owed[kind], owing[kind]) for kind in known], size)
     envelopes["first_output_ns"] = np.where(envelopes["n_output"] > 0, came, _NONE)
 
 
-def _came(kinds: Sequence[tuple[Rows, Owed]], size: int) -> np.ndarray:
+def _owing(one: Owed, streams: np.ndarray) -> np.ndarray:
+    """Which envelopes, by their streams, owe results of a kind."""
+    return np.ones(len(streams), bool) if one.streams is None else np.isin(streams, one.streams)
+
+
+def _came(kinds: Sequence[tuple[Rows, Owed, np.ndarray]], size: int) -> np.ndarray:
     """When the last of what is waited for was seen, or the first of all where nothing is; -1 where it was not."""
-    waited = [_nth(rows, one.count, size) for rows, one in kinds if not one.optional]
+    waited = [(_nth(rows, one.count, size), owing) for rows, one, owing in kinds if not one.optional]
     if waited:
-        return np.where(np.min(waited, axis=0) == _NONE, _NONE, np.max(waited, axis=0))
-    first = np.array([_nth(rows, 1, size) for rows, _ in kinds])
+        # Every envelope waits for one of them at least: the target file holds each input to it.
+        lacking = np.any([(nth == _NONE) & owing for nth, owing in waited], axis=0)
+        return np.where(lacking, _NONE, np.max([np.where(owing, nth, _NONE) for nth, owing in waited], axis=0))
+    first = np.array([_nth(rows, 1, size) for rows, *_ in kinds])
     least = np.where(first == _NONE, np.iinfo(np.int64).max, first).min(axis=0)
     return np.where((first == _NONE).all(axis=0), _NONE, least)
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from chaosd.experiment.plan import Segment
     from chaosd.experiment.spec import Expect
 
-# One row per planned envelope, sorted by (stream, seq). `in_partition`/`in_offset` name its record in the input log (-1
-# when it is not there), its first one of `n_input`. `n_*` count distinct coordinates over the live and the fresh read,
-# `live_*` and `fresh_*` over one of them. The `*_ns` of results are of the live read. Where an envelope owes several
-# outputs, `*_output` count whole sets of them, `first_output_ns` is when the first set was whole, and `n_more` counts
-# outputs beyond those owed, of whichever kind. `replayed` counts the dead letters of it whose record was sent again.
+# One row per planned envelope, sorted by (stream, seq). `in_partition` (its number over all input topics, inputs.py)
+# and `in_offset` name its record in the input log (-1 when it is not there), its first one of `n_input`. `n_*` count
+# distinct coordinates over the live and the fresh read, `live_*` and `fresh_*` over one of them. The `*_ns` of
+# results are of the live read. Where an envelope owes several outputs, `*_output` count whole sets of them,
+# `first_output_ns` is when the first set was whole, and `n_more` counts outputs beyond those owed, of whichever kind.
+# `replayed` counts the dead letters of it whose record was sent again.
 ENVELOPES = np.dtype(
     [
         ("stream", "u2"),
@@ -128,7 +129,10 @@ class InjectionFacts:
 
 @dataclass(frozen=True, slots=True)
 class DrainFacts:
-    """Whether an input partition was proved drained: its group committed at or past the frozen end, and quiet came."""
+    """Whether an input partition was proved drained: its group committed at or past the frozen end, and quiet came.
+
+    `partition` is its number over all input topics (inputs.py).
+    """
 
     partition: int
     proved: bool
@@ -156,12 +160,13 @@ BROKEN = "chain broken"
 @dataclass(frozen=True, slots=True)
 class Owed:
     """How many outputs of a kind an envelope owes. `optional`: none is right too. `late`: they are read only when the
-    run is over (rows of a table), so that nobody knows when they came.
+    run is over (rows of a table), so that nobody knows when they came. `streams`: whose envelopes owe it; None: all.
     """
 
     count: int
     optional: bool = False
     late: bool = False
+    streams: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +175,13 @@ class RunFacts:
 
     `torn` names files (`NAME: why`) with a cut tail, a broken chain or another content than the sealed one, `missing`
     files that are not there; `topics` that were made again come after those of the start, and `deletions` say which
-    ones ended; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by input partition,
-    None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word; `results`
-    says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its kind), and
-    is empty where it owes one of any; `unnamed` are topics between services with records of which nobody knows whose
-    they are; `replayed` are the places (topic, partition, offset) of dead letters whose records were sent again, None
-    where the experiment asks for no replay; `ended_ns` is None for a run that was cut off; `facts` are all lines of all
-    processes in order of time.
+    ones ended; `gauges` names what the servers told, as `redis.maxmemory`; `drain` is by the number of the input
+    partition, None where the run never drained; `max_idle_ns` is how long the target may stand still by its own word;
+    `results` says how many outputs of each kind an envelope owes (the column `type` of an output is the number of its
+    kind), and is empty where it owes one of any; `unnamed` are topics between services with records of which nobody
+    knows whose they are; `replayed` are the places (topic, partition, offset) of dead letters whose records were sent
+    again, None where the experiment asks for no replay; `ended_ns` is None for a run that was cut off; `facts` are all
+    lines of all processes in order of time.
     """
 
     run_id: str

@@ -198,5 +198,6 @@ def entry(one: dict[str, Any]) -> str:
         deviation = f", deviates in {', '.join(one['deviation'])}" if one.get("deviation") else ""
         return f"{what} in {one.get('role', '')} {one['record']}{deviation}"
     if one.get("offset", -1) >= 0:
-        return f"{what} at input {one.get('partition')}@{one['offset']}"
+        named = f"{one['topic']}[{one.get('partition')}]" if "topic" in one else one.get("partition")
+        return f"{what} at input {named}@{one['offset']}"
     return what

@@ -55,7 +55,7 @@ def _process(
     ready = service.ready
     told = {"log": ready.log, "tcp": ready.tcp, "http": ready.http, "group": ready.group}
     if not any(told.values()) and len(pipeline.services) == 1:
-        told["group"] = pipeline.input.group
+        told["group"] = "\n".join(dict.fromkeys(one.group for one in pipeline.inputs))
     return Process(
         name,
         spawn.Recipe(

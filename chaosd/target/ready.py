@@ -102,8 +102,10 @@ async def _lacks(log: Path, log_from: int, ready: Mapping[str, str], groups: _Gr
         return f"{place} to take connections"
     if (url := ready.get("http")) and not await _good(url):
         return f"{url} to answer with 2xx"
-    if (group := ready.get("group")) and not await groups.stable(group):
-        return f"a Stable consumer group {group!r} with a member"
+    # Of several inputs each may have a group of its own: one a line.
+    for group in ready.get("group", "").splitlines():
+        if not await groups.stable(group):
+            return f"a Stable consumer group {group!r} with a member"
     return ""
 
 

@@ -176,7 +176,7 @@ class Testbed:
         replicas = tuple(
             records.Replica(one.name, one.recipe, ready=one.ready, restart_ns=one.restart_ns) for one in planned
         )
-        group = pipeline.input.group
+        group = pipeline.inputs[0].group
         return await self._start(replace(self.record, target=pipeline.name, group=group, replicas=replicas))
 
     async def _start(self, record: Record) -> Record:

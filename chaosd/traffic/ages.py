@@ -5,6 +5,8 @@ For people to look at; the judge computes it anew from the journal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from chaosd.experiment.plan import Segment, expand
@@ -13,9 +15,9 @@ from chaosd.experiment.plan import Segment, expand
 class Ages:
     """One byte per planned envelope, in order of the global index, which is the order of the due times."""
 
-    def __init__(self, seed: int, streams: int, results: int = 1) -> None:
-        """`results`: how many outputs an ordinary envelope gives."""
-        self._results = results
+    def __init__(self, seed: int, streams: int, results: Callable[[int], int] = lambda _: 1) -> None:
+        """`results`: how many outputs an ordinary envelope of a stream gives."""
+        self._results = [results(stream) for stream in range(streams)]
         self._seed = seed
         self._streams = streams
         self._due_ns = np.zeros(0, np.int64)
@@ -40,8 +42,8 @@ class Ages:
         k = seq * self._streams + stream
         if not 0 <= k < len(self._done) or self._done[k] or (self._kinds[k] and not dead_letter):
             return
-        if self._results > 1 and not dead_letter:
-            left = self._left.pop(k, self._results) - 1
+        if self._results[stream] > 1 and not dead_letter:
+            left = self._left.pop(k, self._results[stream]) - 1
             if left:
                 self._left[k] = left
                 return

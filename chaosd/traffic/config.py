@@ -24,8 +24,8 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int
 
 
-class Inside(msgspec.Struct, frozen=True):
-    """A topic between two services, and the consumer group that reads it."""
+class Followed(msgspec.Struct, frozen=True):
+    """A topic that the target reads, and the consumer group that does ("" for none)."""
 
     name: str
     partitions: int
@@ -35,8 +35,8 @@ class Inside(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True):
     """What both are told; `bootstrap` is the DIRECT listener.
 
-    `topic`, `partitions` and `delivery_timeout_s` matter to the generator, `group` (the target's, "" for none) and
-    `inside` to the tap. `later` is what is read only when the run is over; rows name it by an index that goes on after
+    `delivery_timeout_s` matters to the generator, `inputs` and `inside` (the topics between services), which the target
+    reads, to the tap. `later` is what is read only when the run is over; rows name it by an index that goes on after
     `topics`. `contract`: of a pipeline of somebody's own; None: the reference pipeline's.
     """
 
@@ -47,12 +47,10 @@ class Config(msgspec.Struct, frozen=True):
     base_wall_ns: int
     streams: int
     topics: list[Topic]
-    group: str = ""
-    topic: str = ""
-    partitions: int = 0
+    inputs: list[Followed] = []
     delivery_timeout_s: float = 40.0
     contract: Contract | None = None
-    inside: list[Inside] = []
+    inside: list[Followed] = []
     later: list[Topic] = []
 
 
@@ -73,7 +71,7 @@ def told_of(pipeline: Pipeline | None) -> dict[str, Any]:
     """What both are told of a pipeline of somebody's own, as JSON values."""
     if pipeline is None:
         return {}
-    inside = [Inside(one.name, one.partitions, one.group) for one in pipeline.internal]
+    inside = [Followed(one.name, one.partitions, one.group) for one in pipeline.internal]
     told = {"contract": pipeline.contract, "inside": inside, "later": later(pipeline)}
     return {name: msgspec.to_builtins(value) for name, value in told.items()}
 
@@ -88,9 +86,9 @@ def later(pipeline: Pipeline | None) -> list[Topic]:
 
 def content_of(config: Config, identify: Identify | None = None) -> Content:
     """The content of the run that this configuration is of."""
-    topics = {Role[topic.role.upper()]: (topic.name, topic.partitions) for topic in config.topics}
     if config.contract is not None:
         return MappedContent(
-            config.run_tag, config.seed, config.streams, topics, config.base_wall_ns, config.contract, identify
+            config.run_tag, config.seed, config.streams, config.base_wall_ns, config.contract, identify
         )
+    topics = {Role[topic.role.upper()]: (topic.name, topic.partitions) for topic in config.topics}
     return Content(config.run_tag, config.seed, config.streams, topics, config.base_wall_ns)

@@ -67,7 +67,9 @@ class Generator:
         self._sends = Columns(run_dir, "generator", SENDS)
         self._acks = Columns(run_dir, "generator", ACKS)
         self._beats = Columns(run_dir, "generator", HEARTBEATS)
-        self._topic_index = next(i for i, topic in enumerate(config.topics) if topic.role == Role.INPUT.name.lower())
+        inputs = {topic.name: i for i, topic in enumerate(config.topics) if topic.role == Role.INPUT.name.lower()}
+        # By stream: the index of its input topic.
+        self._indices = [inputs[self._content.source_of(stream)[0]] for stream in range(config.streams)]
         self._classes: dict[str, int] = {}
         self._pending: dict[tuple[int, int, int], None] = {}
         self._wake = asyncio.Event()  # the loop of sends
@@ -173,9 +175,11 @@ class Generator:
 
     async def _hand_over(self, due: Due, record: Rendered, copy: int) -> None:
         """Give a record to the client; `copy` 1 is the same again. People are told of envelopes, not of copies."""
-        self._sends.append((due.stream, due.seq, due.due_ns, self._clock.now_ns(), self._topic_index, copy))
+        index = self._indices[due.stream]
+        self._sends.append((due.stream, due.seq, due.due_ns, self._clock.now_ns(), index, copy))
         self.sent += copy == 0
-        topic, partition = self._config.topic, partition_of(record.key, self._config.partitions)
+        topic, partitions = self._content.source_of(due.stream)
+        partition = partition_of(record.key, partitions)
         try:
             sending = await self._producer.send(
                 topic, record.value, record.key, partition=partition, headers=list(record.headers)
@@ -198,14 +202,24 @@ class Generator:
         self.acked += copy == 0
         done = sending.result()
         self._acks.append(
-            (due.stream, due.seq, 0, self._topic_index, done.partition, done.offset, self._clock.now_ns(), 0, copy)
+            (
+                due.stream,
+                due.seq,
+                0,
+                self._indices[due.stream],
+                done.partition,
+                done.offset,
+                self._clock.now_ns(),
+                0,
+                copy,
+            )
         )
 
     def _failed(self, due: Due, error: BaseException, copy: int, outcome: Outcome) -> None:
         self.failed += 1
         code = self._class_of(type(error).__name__)
         now_ns = self._clock.now_ns()
-        self._acks.append((due.stream, due.seq, outcome, self._topic_index, -1, -1, now_ns, code, copy))
+        self._acks.append((due.stream, due.seq, outcome, self._indices[due.stream], -1, -1, now_ns, code, copy))
         if isinstance(error, POISONING) and not self._poisoned:
             self._poisoned = True
             self._facts.append("generator_poisoned", durable=True, errors=[type(error).__name__])
@@ -248,7 +262,7 @@ class Generator:
         pending = len(self._pending)
         for stream, seq, copy in self._pending:
             code = self._class_of("Unresolved")
-            row = (stream, seq, Outcome.INDETERMINATE, self._topic_index, -1, -1, -1, code, copy)
+            row = (stream, seq, Outcome.INDETERMINATE, self._indices[stream], -1, -1, -1, code, copy)
             self._acks.append(row)
         self._pending.clear()
         self._flush()

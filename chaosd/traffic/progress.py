@@ -15,12 +15,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from chaosd.journal.columns import PROGRESS, Role
+from chaosd.journal.columns import PROGRESS
 from chaosd.kernel.clock import SECOND, Clock
 from chaosd.stack.address import Address
 from chaosd.stack.part import NotReady
 from chaosd.stack.parts.kafka import protocol
-from chaosd.traffic.config import Config, Inside
+from chaosd.traffic.config import Config, Followed
 
 _PERIOD_S = 0.18
 _CALL_S = 1.0
@@ -45,15 +45,15 @@ class Progress:
         self._record = record
         self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
-        self._coordinator: int | None = None
+        self._coordinators: dict[str, int] = {}
         self._slow_ns = 0
         self._sampled_ns = 0
         self.asked_ns = 0
-        self._state = 0
+        self._states: dict[str, int] = {}
         self._index = {topic.name: n for n, topic in enumerate(config.topics)}
         self._all = [TopicPartition(topic.name, n) for topic in config.topics for n in range(topic.partitions)]
-        inputs = {topic.name for topic in config.topics if topic.role == Role.INPUT.name.lower()}
-        self.inputs = [partition for partition in self._all if partition.topic in inputs]
+        self._groups = {one.name: one.group for one in config.inputs}
+        self.inputs = [partition for partition in self._all if partition.topic in self._groups]
         self.committed: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.log_starts: dict[TopicPartition, int] = {}
@@ -128,10 +128,11 @@ class Progress:
         slow = now_ns - self._slow_ns >= _SLOW_NS
         offsets: dict[TopicPartition, Any] = {}
         async with asyncio.timeout(_CALL_S):
-            if self._config.group:
-                if self._coordinator is None:
-                    self._coordinator = await admin.find_coordinator(self._config.group)
-                offsets = await admin.list_consumer_group_offsets(self._config.group, self._coordinator, self.inputs)
+            for group in self._named:
+                if group not in self._coordinators:
+                    self._coordinators[group] = await admin.find_coordinator(group)
+                asked = [at for at in self.inputs if self._groups[at.topic] == group]
+                offsets |= await admin.list_consumer_group_offsets(group, self._coordinators[group], asked)
         inside = [row for one in self._config.inside for row in await self._inside(consumer, admin, one)]
         async with asyncio.timeout(_CALL_S):
             self.ends.update(await consumer.end_offsets(self._all if slow else self.inputs))
@@ -139,15 +140,20 @@ class Progress:
         if slow:
             async with asyncio.timeout(_CALL_S):
                 self.log_starts.update(await consumer.beginning_offsets(self._all))
-                self._state = await self._stable(admin)
+                self._states = {group: await self._stable(admin, group) for group in self._named}
             self._slow_ns = now_ns
         self.asked_ns = now_ns
         self.inside = inside
         self.committed = {partition: found.offset for partition, found in offsets.items()}
         self._record(self._rows(self._all if slow else self.inputs))
 
+    @property
+    def _named(self) -> list[str]:
+        """The groups that read inputs, each once."""
+        return [group for group in dict.fromkeys(self._groups.values()) if group]
+
     async def _inside(
-        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, one: Inside
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, one: Followed
     ) -> list[dict[str, Any]]:
         """Committed and end of each partition of a topic between services. The commits are asked for first."""
         partitions = [TopicPartition(one.name, number) for number in range(one.partitions)]
@@ -164,10 +170,8 @@ class Progress:
             for at in partitions
         ]
 
-    async def _stable(self, admin: AIOKafkaAdminClient) -> int:
-        if not self._config.group:
-            return 0
-        answers = await admin.describe_consumer_groups([self._config.group], self._coordinator)
+    async def _stable(self, admin: AIOKafkaAdminClient, group: str) -> int:
+        answers = await admin.describe_consumer_groups([group], self._coordinators[group])
         return int(any(group[2] == "Stable" for answer in answers for group in answer.groups))
 
     def _rows(self, partitions: list[TopicPartition]) -> np.ndarray:
@@ -181,17 +185,24 @@ class Progress:
                     self.committed.get(partition, -1),
                     self.log_starts.get(partition, -1),
                     self.ends.get(partition, -1),
-                    self._state,
+                    self._state(partition.topic),
                 )
                 for partition in partitions
             ],
             PROGRESS.dtype,
         )
 
-    def summary(self, starts: Mapping[TopicPartition, int]) -> list[dict[str, int]]:
+    def _state(self, topic: str) -> int:
+        """1 where the group that reads this input is Stable; of another topic, where all of them are."""
+        group = self._groups.get(topic)
+        asked = self._named if group is None else [group]
+        return min((self._states.get(one, 0) for one in asked), default=0)
+
+    def summary(self, starts: Mapping[TopicPartition, int]) -> list[dict[str, int | str]]:
         """Committed and end of each input partition; `start` is where the run began to read."""
         return [
             {
+                "topic": partition.topic,
                 "partition": partition.partition,
                 "committed": self.committed.get(partition, -1),
                 "end": self.ends.get(partition, -1),
@@ -202,9 +213,9 @@ class Progress:
 
     async def close(self) -> None:
         """Give the clients up; the next sample takes new ones."""
-        clients, self._coordinator = (self._consumer, self._admin), None
-        consumer, admin = clients
+        consumer, admin = self._consumer, self._admin
         self._consumer = self._admin = None
+        self._coordinators = {}
         for stop in (consumer and consumer.stop, admin and admin.close):
             if stop is not None:
                 with suppress(*FAILURES):

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from chaosd.experiment.content import Content, Inspection
+from chaosd.journal import inputs
 from chaosd.journal.columns import NO_STREAM, Deviation, Role
 from chaosd.journal.write import Witness
 from chaosd.kernel.clock import SECOND
@@ -38,35 +39,36 @@ class Record(Protocol):
 
 
 class Origins:
-    """(partition, offset) of an input record → (stream, seq), as far as it was read."""
+    """(topic, partition, offset) of an input record → (stream, seq), as far as it was read."""
 
     def __init__(self) -> None:
-        self._from: dict[int, int] = {}
-        self._packed: dict[int, array[int]] = {}
+        self._from: dict[tuple[str, int], int] = {}
+        self._packed: dict[tuple[str, int], array[int]] = {}
 
-    def begin(self, partition: int, offset: int) -> None:
+    def begin(self, topic: str, partition: int, offset: int) -> None:
         """Nothing before this offset is ours."""
-        self._from[partition] = offset
-        self._packed[partition] = array("q")
+        self._from[topic, partition] = offset
+        self._packed[topic, partition] = array("q")
 
-    def note(self, partition: int, offset: int, stream: int, seq: int) -> None:
+    def note(self, topic: str, partition: int, offset: int, stream: int, seq: int) -> None:
         """An input record was read; stream -1 when it is not ours."""
-        known = self._packed[partition]
-        index = offset - self._from[partition]
+        known = self._packed[topic, partition]
+        index = offset - self._from[topic, partition]
         if index < 0:
             return
         # Offsets have gaps where transactions end.
         known.extend([_UNKNOWN] * (index + 1 - len(known)))
         known[index] = (stream << 32) | seq if stream >= 0 else _UNKNOWN
 
-    def covers(self, partition: int, offset: int) -> bool:
+    def covers(self, topic: str, partition: int, offset: int) -> bool:
         """Whether the input was read past this offset (or never will be)."""
-        return partition not in self._from or offset < self._from[partition] + len(self._packed[partition])
+        at = (topic, partition)
+        return at not in self._from or offset < self._from[at] + len(self._packed[at])
 
-    def find(self, partition: int, offset: int) -> tuple[int, int] | None:
+    def find(self, topic: str, partition: int, offset: int) -> tuple[int, int] | None:
         """The envelope of an input record, None when it is not known (yet) or not ours."""
-        index = offset - self._from.get(partition, offset + 1)
-        known = self._packed.get(partition)
+        index = offset - self._from.get((topic, partition), offset + 1)
+        known = self._packed.get((topic, partition))
         if known is None or not 0 <= index < len(known) or known[index] == _UNKNOWN:
             return None
         return known[index] >> 32, known[index] & 0xFFFFFFFF
@@ -91,6 +93,9 @@ class Sight:
 
     def __init__(self, topics: list[Topic], content: Content, witness: Witness) -> None:
         self._places = {topic.name: (n, Role[topic.role.upper()]) for n, topic in enumerate(topics)}
+        # Rows count the partitions of all inputs through.
+        sources = [topic for topic in topics if Role[topic.role.upper()] is Role.INPUT]
+        self._firsts = inputs.firsts((topic.name, topic.partitions) for topic in sources)
         self._content = content
         self._witness = witness
         self.origins = Origins()
@@ -138,7 +143,8 @@ class Sight:
             return True
         if role is not Role.DLQ:
             return False
-        return found.origin_offset >= 0 and not self.origins.covers(found.origin_partition, found.origin_offset)
+        at = (found.origin_topic, found.origin_partition, found.origin_offset)
+        return found.origin_offset >= 0 and not self.origins.covers(*at)
 
     def _inspect(self, sighting: Sighting) -> Inspection:
         record = sighting.record
@@ -152,7 +158,7 @@ class Sight:
             self.origins.find,
         )
         if sighting.role is Role.INPUT:
-            self.origins.note(record.partition, record.offset, found.stream, found.seq)
+            self.origins.note(record.topic, record.partition, record.offset, found.stream, found.seq)
         return found
 
     def _row(self, sighting: Sighting, found: Inspection) -> tuple[Row, Role, Inspection]:
@@ -171,11 +177,15 @@ class Sight:
             int(found.deviation),
             content_hash(record.key, record.value),
             # What a record claims may be any number; what no partition or offset can be is as good as absent.
-            found.origin_partition if 0 <= found.origin_partition < 1 << 15 else -1,
+            self._origin(found),
             found.origin_offset if 0 <= found.origin_offset < 1 << 40 else -1,
             sighting.final,
         )
         return row, sighting.role, found
+
+    def _origin(self, found: Inspection) -> int:
+        partition = found.origin_partition + self._firsts.get(found.origin_topic, 0)
+        return partition if found.origin_partition >= 0 and partition < 1 << 15 else -1
 
 
 def content_hash(key: bytes | None, value: bytes | None) -> int:

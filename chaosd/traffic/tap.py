@@ -61,8 +61,7 @@ class Tap:
         self._witness = Witness(run_dir, "tap")
         topics = [*config.topics, *config.later]
         self._sight = Sight(topics, self._content, self._witness)
-        results = sum(one.count for one in contract.results if not one.optional) if contract is not None else 1
-        self._ages = Ages(config.seed, config.streams, max(1, results))
+        self._ages = Ages(config.seed, config.streams, self._content.results_of)
         self._afterwards = Afterwards(config, clock)
         self._progress = Progress(config, clock, self._progress_rows.append)
         self._returning = Returning(topics, self._progress, self._sight)
@@ -104,7 +103,7 @@ class Tap:
             log_starts, starts = await self._answered(self._progress.bounds)
             await self._answered(partial(self._afterwards.begin, self._progress))
         for partition in self._progress.inputs:
-            self._sight.origins.begin(partition.partition, starts[partition])
+            self._sight.origins.begin(partition.topic, partition.partition, starts[partition])
         self._facts.append("tap_started", durable=True, starts=_by_topic(starts), log_starts=_by_topic(log_starts))
         return starts
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chaosd.journal import inputs
 from chaosd.journal.columns import Outcome, Role
 from chaosd.journal.model import BEATING, ENVELOPES, History, RunFacts
 from chaosd.journal.table import Rows
@@ -25,9 +26,9 @@ _NO_SPANS = np.zeros((0, 2), np.int64)
 @dataclass(frozen=True, slots=True)
 class Case:
     """One run before the judge. `stalls` are spans in which the tap may have seen late what was there early;
-    `progress`, `resources` and `exposure` are those of `journal.columns`; `drained` says for each input partition
-    whether its drain is proved, the last one stands for records that are in none; `witness_limit` None shows every
-    witness of a class.
+    `progress`, `resources` and `exposure` are those of `journal.columns`, `progress` with the numbers of input
+    partitions (journal/inputs.py); `drained` says for each of these whether its drain is proved, the last one stands
+    for records that are in none; `witness_limit` None shows every witness of a class.
     """
 
     run: RunFacts
@@ -90,23 +91,35 @@ def open_case(history: History) -> Case:
     return Case(
         run=history.run,
         stalls=tap_stalls(beats),
-        progress=history.column("progress"),
+        progress=_progress(history),
         drained=proved_drains(history),
         resources=history.column("resources"),
         exposure=history.column("exposure"),
     )
 
 
+def _progress(history: History) -> np.ndarray:
+    """The samples, with the number of each input partition in the place of the partition."""
+    rows = history.column("progress")
+    of = inputs.numbers(rows["topic"], rows["partition"], history.run.topics)
+    if (of == rows["partition"]).all():
+        return rows
+    numbered = rows.copy()
+    numbered["partition"] = of
+    return numbered
+
+
 def proved_drains(history: History) -> np.ndarray:
-    """By input partition whether its drain is proved, so that absence may be called loss; the last one stands for no
-    partition at all.
+    """By the number of the input partition whether its drain is proved, so that absence may be called loss; the last
+    one stands for no partition at all.
 
     The run proved ends, commits and quiet. The fences of a first-in-first-out target are checked here: one that did not
     come out disproves its partition, one that never went in disproves all. A record that is not in the input log needs
     every partition proved.
     """
     run = history.run
-    proved = np.zeros(max((topic.partitions for topic in run.topics), default=0) + 1, bool)
+    most = max((topic.partitions for topic in run.topics), default=0)
+    proved = np.zeros(max(most, len(inputs.places(run.topics))) + 1, bool)
     if not run.drain or not run.fresh_complete:
         return proved
     for number, facts in run.drain.items():

@@ -32,8 +32,23 @@ def attributed(case: Case, partition: Partition, lost: np.ndarray, told: np.ndar
         mask[seen["row"][seen["topic"] == topic]] |= 1 << bit
     of = mask[lost]
     sure = (of > 0) | (not any(case.run.topics[topic].name in case.run.unnamed for topic in topics))
+    sure &= _whole_way(case, partition, mask)[lost]
     told["hop"] = np.where((told["hop"] == PASSED) & sure, FIRST + of, told["hop"])
     return told
+
+
+def _whole_way(case: Case, partition: Partition, mask: np.ndarray) -> np.ndarray:
+    """Which envelopes' way leads through all of these topics, as far as anybody knows.
+
+    Of several inputs each may have another way: who is not seen in a topic in which no envelope of its stream ever was
+    need not have been lost before it.
+    """
+    streams = partition.envelopes["stream"]
+    if len(case.topics(Role.INPUT)) < 2:
+        return np.ones(len(streams), bool)
+    passed = np.zeros(int(streams.max(initial=0)) + 1, np.int64)
+    np.bitwise_or.at(passed, streams, mask[: len(streams)])
+    return np.asarray(passed[streams] == (1 << len(_topics(case))) - 1)
 
 
 def hops(case: Case) -> dict[int, str]:

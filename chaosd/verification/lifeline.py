@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chaosd.journal import inputs
 from chaosd.journal.columns import Deviation, Outcome
 from chaosd.journal.model import History, Partition
 from chaosd.journal.table import Rows
@@ -58,7 +59,7 @@ def story(case: Case, envelope: np.void, sightings: Rows, passed_ns: int) -> Sto
     outcome = Outcome(int(envelope["outcome"]))
     if envelope["sent_ns"] >= 0:
         told.append((int(envelope["sent_ns"]), {"what": "sent"}))
-    where = {"partition": int(envelope["in_partition"]), "offset": int(envelope["in_offset"])}
+    where = _input(case, int(envelope["in_partition"]), int(envelope["in_offset"]))
     if envelope["acked_ns"] >= 0:
         told.append((int(envelope["acked_ns"]), {"what": outcome.name.lower(), **where}))
     if passed_ns < NEVER_NS:
@@ -68,6 +69,15 @@ def story(case: Case, envelope: np.void, sightings: Rows, passed_ns: int) -> Sto
     told.extend(_faults(case, int(envelope["due_ns"]), max(at_ns for at_ns, _ in told)))
     told.sort(key=lambda entry: entry[0])
     return tuple({"at_ms": round((at_ns - case.run.started_ns) / MS, 3), **entry} for at_ns, entry in told)
+
+
+def _input(case: Case, number: int, offset: int) -> dict[str, Any]:
+    """Where an input record is; its topic is told where there are several."""
+    known = inputs.places(case.run.topics)
+    topic, partition = known[number] if 0 <= number < len(known) else (-1, number)
+    if topic < 0 or len({index for index, _ in known}) == 1:
+        return {"partition": partition, "offset": offset}
+    return {"topic": case.run.topics[topic].name, "partition": partition, "offset": offset}
 
 
 def _seen(case: Case, sighting: np.void) -> dict[str, Any]:

@@ -69,9 +69,7 @@ class Run:
             "base_wall_ns": base,
             "streams": STREAMS,
             "topics": self.topics,
-            "group": self.group,
-            "topic": self.topics[0]["name"],
-            "partitions": PARTITIONS,
+            "inputs": [{"name": self.topics[0]["name"], "partitions": PARTITIONS, "group": self.group}],
             "delivery_timeout_s": 40,
         }
         self.facts.append(

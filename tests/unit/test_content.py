@@ -44,7 +44,7 @@ GOOD = [(int(row["stream"]), int(row["seq"])) for row in ROWS if row["kind"] == 
 BAD = {kind: next(row for row in ROWS if row["kind"] == 1 + n) for n, kind in enumerate(KINDS)}
 
 
-def nowhere(partition: int, offset: int) -> None:
+def nowhere(topic: str, partition: int, offset: int) -> None:
     return None
 
 
@@ -184,9 +184,11 @@ def test_an_output_that_is_no_envelope_has_no_identity(value):
 @pytest.mark.parametrize("known", [True, False])
 def test_the_dead_letter_of_every_poison_is_identified(kind, known):
     stream, seq = int(BAD[kind]["stream"]), int(BAD[kind]["seq"])
-    origin = (lambda partition, offset: (stream, seq) if (partition, offset) == WHERE else None) if known else nowhere
+    origin = (
+        (lambda _, partition, offset: (stream, seq) if (partition, offset) == WHERE else None) if known else nowhere
+    )
     found = inspect_letter(rendered(stream, seq), origin=origin)
-    assert found == Inspection(stream, seq, TYPES.index(EventType.SYSTEM_ERROR), Deviation.NONE, *WHERE)
+    assert found == Inspection(stream, seq, TYPES.index(EventType.SYSTEM_ERROR), Deviation.NONE, *WHERE, "in")
 
 
 def test_a_dead_letter_of_a_good_envelope_is_identified_too():
@@ -227,7 +229,7 @@ def test_a_dead_letter_under_another_key_is_noticed():
 
 def test_coordinates_of_another_envelope_are_believed_and_held_against_the_letter():
     row = BAD["not_json"]
-    found = inspect_letter(rendered(int(row["stream"]), int(row["seq"])), origin=lambda partition, offset: GOOD[0])
+    found = inspect_letter(rendered(int(row["stream"]), int(row["seq"])), origin=lambda *_: GOOD[0])
     assert (found.stream, found.seq) == GOOD[0]
     assert Deviation.COORDINATES in found.deviation
 

@@ -177,4 +177,4 @@ def test_on_a_terminal_enter_takes_what_stands_in_brackets(tmp_path):
 @pytest.mark.parametrize("value", ['{"id": "${id}"}', "it's ${id}", '"${id}"', "a: ${id} # b"])
 def test_a_record_of_any_shape_comes_through_the_file_as_it_was_said(tmp_path, value):
     assert chaosd(["init", str(tmp_path), "--command", "python worker.py", "--value", value]) == 0
-    assert target_file.read(tmp_path / "chaosd.yaml").contract.value == value
+    assert target_file.read(tmp_path / "chaosd.yaml").contract.inputs[0].value == value

@@ -145,7 +145,7 @@ def _naive(acks: np.ndarray, seen: np.ndarray) -> dict[tuple[int, int], dict[str
 def test_the_join_agrees_with_dictionaries(seed: int) -> None:
     sends, acks, seen = _story(seed)
     plan = join.plan(_segments(20, 25, 15), SEED)
-    join.sends(plan, sends, acks, watermark=55, complete=False)
+    join.sends(plan, sends, acks, (), watermark=55, complete=False)
     joined = join.sightings(plan, seen, TOPICS)
     join.results(plan, joined, TOPICS)
     join.input_log(plan, joined, TOPICS, read_whole=True)

@@ -10,12 +10,11 @@ import pytest
 from chaosd.envelope import identity
 from chaosd.envelope.partition import partition_of
 from chaosd.experiment.content import UNKNOWN_TYPE, Deviation, Inspection, Role
-from chaosd.experiment.contract import Contract, Letters, Result, Table
+from chaosd.experiment.contract import Contract, Input, Letters, Result, Table
 from chaosd.experiment.mapped import MappedContent
 from chaosd.experiment.plan import Segment
 
 RUN_TAG = 77
-TOPICS = {Role.INPUT: ("in", 4), Role.OUTPUT: ("out", 4), Role.DLQ: ("dlq", 1)}
 VALUE = '{"id": "${id}", "who": "${key}", "amount": "${amount}", "n": ${count}}'
 RESULT = Result("out", fields={"$.who": "${key}", "$.n": "${count}"})
 CONNECT = Letters("kafka-connect", types={"JSONDecodeError": "poison"})
@@ -23,13 +22,15 @@ POISON = (("not_json", 0.3), ("wrong_encoding", 0.3))
 
 
 def content(*results: Result, identify: Any = None, **more: Any) -> MappedContent:
-    contract = Contract(value=VALUE, results=list(results or (RESULT,)), **{"id": "$.of", "letters": CONNECT, **more})
-    made = MappedContent(RUN_TAG, 5, 4, TOPICS, 1_750_000_000_000_000_000, contract, identify)
+    sent = {name: more.pop(name) for name in ("key", "headers") if name in more}
+    rules = {"id": "$.of", "letters": CONNECT, **more}
+    contract = Contract([Input("in", VALUE, **sent)], list(results or (RESULT,)), **rules)
+    made = MappedContent(RUN_TAG, 5, 4, 1_750_000_000_000_000_000, contract, identify)
     made.add(Segment(0, "baseline", 0, 400, 0, 1, 4, POISON))
     return made
 
 
-def origin(_partition: int, _offset: int) -> tuple[int, int] | None:
+def origin(_topic: str, _partition: int, _offset: int) -> tuple[int, int] | None:
     return None
 
 
@@ -147,7 +148,7 @@ def seq_of(made: MappedContent, kind: int) -> int:
 def test_a_dead_letter_is_held_against_the_original():
     made = content()
     seq = seq_of(made, 1)
-    assert letter(made, seq, kind=1) == Inspection(1, seq, UNKNOWN_TYPE, Deviation.NONE, 1, 5)
+    assert letter(made, seq, kind=1) == Inspection(1, seq, UNKNOWN_TYPE, Deviation.NONE, 1, 5, "in")
     assert letter(made, seq, kind=1, value=b"x").deviation == Deviation.PAYLOAD
     assert letter(made, seq, kind=1, key=b"x").deviation == Deviation.KEY
     assert letter(made, seq, kind=1, error="KeyError").deviation == Deviation.ERROR_TYPE
@@ -156,7 +157,7 @@ def test_a_dead_letter_is_held_against_the_original():
 def test_without_a_map_of_classes_error_types_are_not_judged_and_that_is_said():
     made = content(letters=Letters("kafka-connect"))
     assert letter(made, seq_of(made, 1), kind=1, error="KeyError").deviation == Deviation.NONE
-    contract = Contract(value=VALUE, results=[RESULT], letters=Letters("kafka-connect"))
+    contract = Contract([Input("in", VALUE)], [RESULT], letters=Letters("kafka-connect"))
     assert any("error types" in one for one in contract.not_judged())
 
 

@@ -123,7 +123,7 @@ def test_a_record_sent_twice_is_one_envelope_with_the_better_outcome(first, copy
     plan, _ = sent_plan()
     acks = acks_of((1, 0, first, 0, 2, 100, 50, 0, 0), (1, 0, copy, 0, 2, 101, 60, 0, 1))
     acks = acks[::-1] if turned else acks
-    join.sends(plan, sends_of((1, 0, 1_010, 20, 0, 0), (1, 0, 1_010, 21, 0, 1)), acks, 40, complete=True)
+    join.sends(plan, sends_of((1, 0, 1_010, 20, 0, 0), (1, 0, 1_010, 21, 0, 1)), acks, (), 40, complete=True)
     row = plan.envelopes[plan.rows(np.array([1]), np.array([0]))[0]]
     assert row["outcome"] == whole
     assert row["sent_ns"] == 20

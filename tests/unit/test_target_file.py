@@ -116,7 +116,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path, old, new, expected):
 def test_a_template_is_a_file_beside_the_target_file(tmp_path):
     (tmp_path / "order.json").write_text('{"id": "${id}"}')
     made = read(tmp_path, with_input("{name: orders, group: bills, template: order.json}"))
-    assert made.contract.value == '{"id": "${id}"}'
+    assert made.contract.inputs[0].value == '{"id": "${id}"}'
 
 
 def test_a_service_waits_for_a_group_that_some_topic_has(tmp_path):

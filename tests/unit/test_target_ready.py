@@ -51,6 +51,21 @@ async def test_all_that_is_named_must_hold(tmp_path, server):
     assert "consumer group 'g'" in await lacks(log, group="g")
 
 
+async def test_several_groups_must_all_be_there(tmp_path):
+    stable = {"a"}
+
+    class Groups:
+        async def stable(self, group: str) -> bool:
+            return group in stable
+
+    async def missing() -> str:
+        return await ready._lacks(tmp_path / "log", 0, {"group": "a\nb"}, Groups())  # type: ignore[arg-type]
+
+    assert "consumer group 'b'" in await missing()
+    stable.add("b")
+    assert not await missing()
+
+
 async def test_a_process_that_names_nothing_serves_at_once(tmp_path):
     low_ns, high_ns = await ready.wait(ME, tmp_path / "log", 0, {}, NOWHERE)
     assert low_ns <= high_ns

@@ -137,15 +137,19 @@ def test_a_dead_letter_of_a_good_envelope_is_an_error_that_nobody_planned() -> N
 
 def test_origins_know_gaps_and_what_was_not_read_yet() -> None:
     origins = Origins()
-    origins.begin(0, 100)
-    origins.note(0, 101, 5, 7)
-    origins.note(0, 102, -1, -1)
-    assert origins.find(0, 101) == (5, 7)
-    assert origins.find(0, 100) is None
-    assert origins.find(0, 102) is None
-    assert origins.find(0, 99) is None
-    assert origins.find(1, 101) is None
-    assert (origins.covers(0, 102), origins.covers(0, 103), origins.covers(0, 5)) == (True, False, True)
+    origins.begin("ticks", 0, 100)
+    origins.note("ticks", 0, 101, 5, 7)
+    origins.note("ticks", 0, 102, -1, -1)
+    assert origins.find("ticks", 0, 101) == (5, 7)
+    assert origins.find("ticks", 0, 100) is None
+    assert origins.find("ticks", 0, 102) is None
+    assert origins.find("ticks", 0, 99) is None
+    assert origins.find("ticks", 1, 101) is None
+    assert (origins.covers("ticks", 0, 102), origins.covers("ticks", 0, 103), origins.covers("ticks", 0, 5)) == (
+        True,
+        False,
+        True,
+    )
 
 
 @dataclass
@@ -166,8 +170,8 @@ def _sight(tmp_path: Path) -> tuple[Sight, Content, Witness]:
     content.add(_segment(count=40))
     witness = Witness(tmp_path, "tap")
     sight = Sight(TOPICS, content, witness)
-    sight.origins.begin(0, 0)
-    sight.origins.begin(1, 0)
+    sight.origins.begin("in", 0, 0)
+    sight.origins.begin("in", 1, 0)
     return sight, content, witness
 
 
@@ -180,7 +184,7 @@ def test_an_input_record_is_identified_and_remembered(tmp_path: Path) -> None:
     assert role is Role.INPUT
     assert row[:3] == (0, 1, 3)
     assert (row[4], row[5], row[6], row[8], row[12]) == (77, 1, 2, 0, 1)
-    assert sight.origins.find(1, 3) == (1, 2)
+    assert sight.origins.find("in", 1, 3) == (1, 2)
     assert witness.kept == 0
 
 
@@ -215,13 +219,13 @@ class _Claims:
     ) -> Inspection:
         if role is Role.INPUT:
             return Inspection(2, 8, 0, Deviation.NONE)
-        stream, seq = origin(0, 5) or (-1, -1)
-        return Inspection(stream, seq, 0, Deviation.NONE if stream >= 0 else Deviation.UNIDENTIFIED, 0, 5)
+        stream, seq = origin("in", 0, 5) or (-1, -1)
+        return Inspection(stream, seq, 0, Deviation.NONE if stream >= 0 else Deviation.UNIDENTIFIED, 0, 5, "in")
 
 
 def test_a_dead_letter_waits_for_the_input_record_that_it_names(tmp_path: Path) -> None:
     sight = Sight(TOPICS, _Claims(), Witness(tmp_path, "tap"))  # type: ignore[arg-type]
-    sight.origins.begin(0, 0)
+    sight.origins.begin("in", 0, 0)
     letter = Read("dlq", 0, 0, b"k", b"v")
     assert sight.look(letter, 100, 0) is None
     assert sight.again(200) == []
@@ -234,7 +238,7 @@ def test_a_dead_letter_waits_for_the_input_record_that_it_names(tmp_path: Path) 
 
 def test_a_dead_letter_does_not_wait_for_ever(tmp_path: Path) -> None:
     sight = Sight(TOPICS, _Claims(), Witness(tmp_path, "tap"))  # type: ignore[arg-type]
-    sight.origins.begin(0, 0)
+    sight.origins.begin("in", 0, 0)
     assert sight.look(Read("dlq", 0, 0, b"k", b"v"), 0, 0) is None
     assert sight.again(2 * SECOND - 1) == []
     ((row, _, _),) = sight.again(2 * SECOND)
