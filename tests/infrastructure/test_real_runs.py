@@ -313,16 +313,19 @@ async def test_a_pipeline_that_commits_first_is_caught_losing_what_it_had_in_wor
         assert story.index("sent") < story.index("seen committed past")
 
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
 def with_node(folder: Path) -> None:
     missing = "no node" if shutil.which("node") is None else "" if (folder / "node_modules").is_dir() else "no modules"
     if missing:
         pytest.skip(f"{missing}: the example needs Node.js, and `npm ci` in {folder}")
 
 
-@pytest.mark.parametrize("example", ["plain", "node"])
+@pytest.mark.parametrize("example", ["plain", "two-inputs", "node"])
 async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, example):
-    """Loops of the examples: other topics, other JSON, dead letters of Kafka Connect or of their own kind."""
-    folder = Path(__file__).parents[2] / "examples" / example
+    """Loops of the examples: other topics, one or two of them, other JSON, other dead letters."""
+    folder = EXAMPLES / example
     if example == "node":
         with_node(folder)
     ran = await place.run(target=str(folder / "chaosd.yaml"), rate_hz=FULL_RATE_HZ)
@@ -366,3 +369,17 @@ async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_m
     fault = ran.fault("1-reset-kafka")
     assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")
     assert fault["evidence"]["exposed"]["past_the_proxy"] is None
+
+
+async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("BROKEN", "1")
+    # A folder of its own makes it another target: one that runs already would not know that it is broken.
+    folder = shutil.copytree(EXAMPLES / "two-inputs", tmp_path / "broken")
+    ran = await place.run("{at: 0s, for: 500ms, fault: kill, on: target}", target=f"{folder}/chaosd.yaml", within="5s")
+    assert (ran.word, ran.code) == ("FAIL", 1), ran.verdict["reasons"]
+    no_loss = next(verifier for verifier in ran.verdict["verifiers"] if verifier["name"] == "no_loss")
+    lost = [witness for witness in no_loss["witnesses"] if witness["class"] == "LOST"]
+    assert lost
+    for witness in lost:
+        acked = next(entry for entry in witness["lifeline"] if entry["what"] == "acked")
+        assert (witness["hop"], acked["topic"]) == ("committed past without a result", "refunds")
