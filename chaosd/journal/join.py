@@ -18,11 +18,11 @@ from chaosd.journal.model import ENVELOPES, JOINED, TopicFacts
 from chaosd.journal.table import Rows, Table
 
 # A coordinate as one sortable number: topic, partition, offset, final. Offsets up to 2^40 - 1.
-_TOPIC_BIT, _PARTITION_BIT, _OFFSET_BIT = 56, 41, 1
+_PARTITION_BITS, _OFFSET_BITS, _FINAL_BITS = 15, 40, 1
 _NONE = np.iinfo(np.int64).max
 _MISLEADING = int(Deviation.FOREIGN | Deviation.COORDINATES)
 # The better outcome of two sendings, and of equal ones the first's: who is written last stays.
-_RANKS = np.array([3, 1, 2, 0])
+_RANKS = np.array([3, 1, 2, 0], np.uint16)
 _NOT_OURS = int(Deviation.FOREIGN | Deviation.UNPLANNED)
 # What nothing is known of before the records are read.
 _UNKNOWN = ("sent_ns", "acked_ns", "in_partition", "in_offset", "first_output_ns", "last_output_ns", "first_dlq_ns")
@@ -40,8 +40,12 @@ class Plan:
         """The row of each identity, -1 where it was never planned."""
         if not len(self.row_of_k):
             return np.full(len(stream), -1, np.int64)
-        k = seq.astype(np.int64) * self.streams + stream
+        k = seq.astype(np.int64)
+        k *= self.streams
+        k += stream
         inside = (stream < self.streams) & (k < len(self.row_of_k))
+        if inside.all():
+            return self.row_of_k.take(k)
         return np.where(inside, self.row_of_k[np.where(inside, k, 0)], -1)
 
 
@@ -78,36 +82,56 @@ def sends(
     A record that was sent twice is one envelope: its first sending counts, and the better one of its two outcomes.
     """
     envelopes = plan.envelopes
-    sends, acks = sends[sends["copy"] == 0], acks[np.lexsort((-acks["copy"].astype(np.int8), _RANKS[acks["outcome"]]))]
+    if sends["copy"].any():
+        sends = sends[sends["copy"] == 0]
+    rank = _RANKS[acks["outcome"]] << 8 | 255 - acks["copy"].astype(np.uint16)
+    if (rank[1:] < rank[:-1]).any():  # most often all of them were sent once, and taken
+        acks = acks[np.argsort(rank, kind="stable")]
     if not complete:
         envelopes["outcome"][envelopes["k"] < watermark] = Outcome.INDETERMINATE
-    rows = plan.rows(sends["stream"], sends["seq"])
-    known = rows >= 0
-    envelopes["sent_ns"][rows[known]] = sends["sent_ns"][known]
-    envelopes["outcome"][rows[known]] = Outcome.INDETERMINATE
-    rows = plan.rows(acks["stream"], acks["seq"])
-    known = rows >= 0
+    rows, sends = _known(plan, sends)
+    envelopes["sent_ns"][rows] = sends["sent_ns"]
+    envelopes["outcome"][rows] = Outcome.INDETERMINATE
+    rows, acks = _known(plan, acks)
     for ours, theirs in (
         ("outcome", "outcome"),
         ("acked_ns", "acked_ns"),
         ("in_offset", "offset"),
     ):
-        envelopes[ours][rows[known]] = acks[theirs][known]
-    envelopes["in_partition"][rows[known]] = inputs.numbers(acks["topic"], acks["partition"], topics)[known]
+        envelopes[ours][rows] = acks[theirs]
+    envelopes["in_partition"][rows] = inputs.numbers(acks["topic"], acks["partition"], topics)
+
+
+def _known(plan: Plan, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, what was told of them) without what was never planned."""
+    rows = plan.rows(told["stream"], told["seq"])
+    known = rows >= 0
+    return (rows, told) if known.all() else (rows[known], told[known])
 
 
 def coordinates(topic: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """One sortable number for each (topic, partition, offset)."""
-    return (
-        (topic.astype(np.int64) << _TOPIC_BIT)
-        | (partition.astype(np.int64) << _PARTITION_BIT)
-        | (offset.astype(np.int64) << _OFFSET_BIT)
-    )
+    # In place: of millions of rows, each array between would cost as much as the work itself.
+    place: np.ndarray = topic.astype(np.int64)
+    for bits, part in ((_PARTITION_BITS, partition), (_OFFSET_BITS, offset)):
+        place <<= bits
+        place |= part
+    place <<= _FINAL_BITS
+    return place
+
+
+def _again(rows: Rows) -> np.ndarray:
+    """Which rows, beginning with the second, have the coordinates of the one before."""
+    same = rows["offset"][1:] == rows["offset"][:-1]
+    for name in ("partition", "topic"):
+        same &= rows[name][1:] == rows[name][:-1]
+    return np.asarray(same)
 
 
 def sightings(plan: Plan, seen: np.ndarray, topics: Sequence[TopicFacts]) -> Table:
     """JOINED rows, sorted by (topic, partition, offset, final); each names its envelope's row."""
-    place = coordinates(seen["topic"], seen["partition"], seen["offset"]) | (seen["final"] != 0)
+    place = coordinates(seen["topic"], seen["partition"], seen["offset"])
+    place |= seen["final"] != 0
     order = np.argsort(place, kind="stable")
     own = (seen["stream"] != NO_STREAM) & (seen["deviation"] & _NOT_OURS == 0)
     row = np.where(own, plan.rows(seen["stream"], seen["seq"]), -1)
@@ -159,31 +183,32 @@ def _roles(rows: Rows, topics: Sequence[TopicFacts]) -> np.ndarray:
 
 def contested(joined: Table) -> Table:
     """The rows of coordinates that were read with more than one content; `joined` is sorted by coordinates."""
+    changed = _again(joined) & (joined["content"][1:] != joined["content"][:-1])
+    if not changed.any():
+        return joined[:0]
     place = coordinates(joined["topic"], joined["partition"], joined["offset"])
-    changed = (place[1:] == place[:-1]) & (joined["content"][1:] != joined["content"][:-1])
-    return joined[np.isin(place, place[1:][changed])] if changed.any() else joined[:0]
+    return joined[np.isin(place, place[1:][changed])]
 
 
 def results(plan: Plan, joined: Table, topics: Sequence[TopicFacts]) -> None:
     """Count and time what was read of each envelope; a record read twice at one coordinate counts once."""
     envelopes, size = plan.envelopes, len(plan.envelopes)
-    ours = joined[joined["row"] >= 0]
-    roles = _roles(ours, topics)
-    place = coordinates(ours["topic"], ours["partition"], ours["offset"])
-    new = np.ones(len(ours), bool)
-    new[1:] = (place[1:] != place[:-1]) | (ours["row"][1:] != ours["row"][:-1])
-    new_in_read = new.copy()
-    new_in_read[1:] |= ours["final"][1:] != ours["final"][:-1]
-    live = ours["final"] == 0
+    roles = _roles(joined, topics)
     for role, word in ((Role.OUTPUT, "output"), (Role.DLQ, "dlq")):
-        mine = roles == role
+        # Rows of one role are whole topics, so each of them still follows the one that it followed in all.
+        mine = joined[(joined["row"] >= 0) & (roles == role)]
+        new = np.ones(len(mine), bool)
+        new[1:] = ~_again(mine) | (mine["row"][1:] != mine["row"][:-1])
+        live = mine["final"] == 0
+        new_in_read = new.copy()
+        new_in_read[1:] |= live[1:] != live[:-1]
         for name, chosen in (
             (f"n_{word}", new),
             (f"live_{word}", new_in_read & live),
             (f"fresh_{word}", new_in_read & ~live),
         ):
-            envelopes[name] = _count(ours["row"][mine & chosen], size)
-        at, seen = ours["row"][mine & live], ours["seen_ns"][mine & live]
+            envelopes[name] = _count(mine["row"][chosen], size)
+        at, seen = mine["row"][live], mine["seen_ns"][live]
         envelopes[f"first_{word}_ns"] = _least(at, seen, size)
         if role is Role.OUTPUT:
             last = np.full(size, -1, np.int64)
@@ -224,9 +249,8 @@ def input_log(plan: Plan, joined: Table, topics: Sequence[TopicFacts], *, read_w
     own = joined[(_roles(joined, topics) == Role.INPUT) & (joined["row"] >= 0)]
     # Sorted by coordinates: turned round, the first appearance of each envelope is written last, and stays.
     own = own[::-1]
-    place = coordinates(own["topic"], own["partition"], own["offset"])
     new = np.ones(len(own), bool)
-    new[1:] = (place[1:] != place[:-1]) | (own["row"][1:] != own["row"][:-1])
+    new[1:] = ~_again(own) | (own["row"][1:] != own["row"][:-1])
     envelopes["n_input"] = _count(own["row"][new], len(envelopes))
     if read_whole:
         envelopes["in_partition"], envelopes["in_offset"] = -1, -1
