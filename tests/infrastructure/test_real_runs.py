@@ -10,121 +10,25 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from live_run import LiveRun, facts, kept_testbed
-from ruamel.yaml import YAML
+from live_run import LiveRun, facts
+from real_place import FULL_RATE_HZ, Place, Ran, opened
 
-from chaosd.kernel.verdict import Grade
 from chaosd.process import spawn
 from chaosd.testbed.testbed import Testbed
 from chaosd.verification.plant import CLASSES
 
-NAME = "real-runs"
-# What a machine under load does to a measurement. A run that ends undecided for nothing else may be tried once more.
-MACHINE = ("baseline_too_slow", "baseline_unstable", "judge_stalled", "generator_late", "not_decided", "too_short")
-# A busy machine starts a broker ten times slower, and what was slow must be quiet for as long before it is judged.
-_RUN_S = 180
-_PATIENCE_S = 45
-# The lowest rate at which a baseline of two seconds is long enough; at half of it four seconds are.
-FULL_RATE_HZ = 1000
-EXPERIMENT = """\
-chaosd: 1
-title: {title}
-target: {target}
-traffic: {{rate: {rate}/s, streams: 4, poison: 2%}}
-phases: {{warmup: 300ms, baseline: 2s, hold: 500ms}}
-timeline: [{timeline}]
-expect: {{recovery: {{within: {within}}}}}
-"""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A run that is over: what it left and what it said. `first` is the try before it, if there was one, or itself."""
-
-    folder: Path
-    first: Path
-    code: int
-    verdict: dict[str, Any]
-
-    @property
-    def word(self) -> str:
-        return self.verdict["verdict"]
-
-    @property
-    def reasons(self) -> set[str]:
-        """Without those that name only this machine."""
-        return {reason for reason in self.verdict["reasons"] if not reason.endswith(MACHINE)}
-
-    @property
-    def undecided(self) -> bool:
-        return self.word == Grade.INCONCLUSIVE.name and not self.reasons
-
-    def fault(self, name: str) -> dict[str, Any]:
-        return next(fault for fault in self.verdict["faults"] if fault["id"] == name)
-
-
-@dataclass(frozen=True)
-class Place:
-    """The kept testbed and where its runs go."""
-
-    folder: Path
-    testbed: Testbed
-
-    async def run(
-        self,
-        *steps: str,
-        target: str = "reference",
-        within: str = "2s",
-        rate_hz: int = FULL_RATE_HZ // 2,
-        meanwhile: Callable[[LiveRun], Awaitable[None]] | None = None,
-    ) -> Ran:
-        """A run to its end; `meanwhile` goes beside it.
-
-        Once more when only the machine was in its way, unless it was so busy that this would be in vain.
-        """
-        title = f"{target}, {len(steps)} faults"
-        text = EXPERIMENT.format(title=title, target=target, timeline=", ".join(steps), within=within, rate=rate_hz)
-        file = self.folder / "real.yaml"
-        file.write_text(text, encoding="utf-8")
-        began = time.monotonic()
-        ran = await self._once(file, meanwhile)
-        if ran.undecided and time.monotonic() - began < _PATIENCE_S:
-            print(f"{ran.folder.name}: only the machine was in its way: {ran.verdict['reasons']}")
-            ran = replace(await self._once(file, meanwhile), first=ran.folder)
-        print(f"{ran.folder.name}: {ran.word} {ran.verdict['reasons']}")
-        return ran
-
-    async def _once(self, file: Path, meanwhile: Callable[[LiveRun], Awaitable[None]] | None) -> Ran:
-        run = await LiveRun.begin(
-            self.folder, str(file), profile="standard", testbed=NAME, keep=True, owner_pid=os.getpid()
-        )
-        try:
-            async with asyncio.timeout(_RUN_S), asyncio.TaskGroup() as group:
-                group.create_task(run.listen())
-                if meanwhile is not None:
-                    group.create_task(meanwhile(run))
-        finally:
-            await run.handle.close()
-        log = (self.folder / "conductor.log").read_text()
-        assert run.said("verdict") is not None, (run.events[-3:], log[-2000:])
-        verdict = json.loads((run.run_dir / "verdict.json").read_text())
-        return Ran(run.run_dir, run.run_dir, run.handle.code, verdict)
-
 
 @pytest.fixture(scope="module")
 async def place(tmp_path_factory) -> AsyncIterator[Place]:
-    folder = tmp_path_factory.mktemp("real")
-    async with kept_testbed(NAME, folder) as testbed:
-        yield Place(folder, testbed)
+    async with opened(tmp_path_factory.mktemp("real")) as place:
+        yield place
 
 
 @dataclass(frozen=True)
@@ -311,75 +215,3 @@ async def test_a_pipeline_that_commits_first_is_caught_losing_what_it_had_in_wor
         story = [entry["what"] for entry in witness["lifeline"]]
         assert {"due", "sent", "acked", "seen committed past"} <= set(story), story
         assert story.index("sent") < story.index("seen committed past")
-
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def with_node(folder: Path) -> None:
-    missing = "no node" if shutil.which("node") is None else "" if (folder / "node_modules").is_dir() else "no modules"
-    if missing:
-        pytest.skip(f"{missing}: the example needs Node.js, and `npm ci` in {folder}")
-
-
-@pytest.mark.parametrize("example", ["plain", "two-inputs", "node"])
-async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, example):
-    """Loops of the examples: other topics, one or two of them, other JSON, other dead letters."""
-    folder = EXAMPLES / example
-    if example == "node":
-        with_node(folder)
-    ran = await place.run(target=str(folder / "chaosd.yaml"), rate_hz=FULL_RATE_HZ)
-    if ran.undecided:
-        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
-    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
-    envelopes = ran.verdict["envelopes"]
-    assert envelopes["expected_output"] > 1000
-    assert envelopes["expected_dlq"] > 0
-    certificate = ran.verdict["certificate"]
-    assert certificate["planted"] == certificate["noticed"] > 0
-    assert {"LOST", "MISSING-ERROR", "WRONG-ERROR", "CORRUPT"} <= set(certificate["by_class"])
-
-
-@asynccontextmanager
-async def by_hand(place: Place, example: Path) -> AsyncIterator[None]:
-    """A pipeline that a person started: it is told the proxied address, and chaosd knows nothing of its process."""
-    env = {**os.environ, "KAFKA": str(place.testbed.stack.endpoints.proxied.kafka), "INSTANCE": "by-hand"}
-    recipe = spawn.Recipe((sys.executable, "worker.py"), env, str(example), str(place.folder / "by-hand.log"))
-    worker = spawn.start(recipe, "by-hand")
-    try:
-        yield
-        assert spawn.alive(worker), Path(recipe.log).read_text()
-    finally:
-        await asyncio.to_thread(spawn.end, worker, 5)
-
-
-async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_meet_it(place, tmp_path):
-    example = Path(__file__).parents[2] / "examples" / "plain"
-    told = YAML(typ="safe").load(example / "chaosd.yaml")
-    for key in ("command", "env", "source"):
-        del told["target"][key]
-    told["target"]["external"] = True
-    target = tmp_path / "chaosd.yaml"
-    target.write_text(json.dumps(told))
-    async with by_hand(place, example):
-        ran = await place.run("{at: 0s, for: 1s, fault: reset, on: kafka}", target=str(target), within="5s")
-    if ran.undecided:
-        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
-    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
-    fault = ran.fault("1-reset-kafka")
-    assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")
-    assert fault["evidence"]["exposed"]["past_the_proxy"] is None
-
-
-async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place, tmp_path, monkeypatch):
-    monkeypatch.setenv("BROKEN", "1")
-    # A folder of its own makes it another target: one that runs already would not know that it is broken.
-    folder = shutil.copytree(EXAMPLES / "two-inputs", tmp_path / "broken")
-    ran = await place.run("{at: 0s, for: 500ms, fault: kill, on: target}", target=f"{folder}/chaosd.yaml", within="5s")
-    assert (ran.word, ran.code) == ("FAIL", 1), ran.verdict["reasons"]
-    no_loss = next(verifier for verifier in ran.verdict["verifiers"] if verifier["name"] == "no_loss")
-    lost = [witness for witness in no_loss["witnesses"] if witness["class"] == "LOST"]
-    assert lost
-    for witness in lost:
-        acked = next(entry for entry in witness["lifeline"] if entry["what"] == "acked")
-        assert (witness["hop"], acked["topic"]) == ("committed past without a result", "refunds")

@@ -1,0 +1,95 @@
+"""Whole runs on pipelines of somebody's own: of a target file, or already running."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from real_place import FULL_RATE_HZ, Place, opened
+from ruamel.yaml import YAML
+
+from chaosd.process import spawn
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory) -> AsyncIterator[Place]:
+    async with opened(tmp_path_factory.mktemp("real")) as place:
+        yield place
+
+
+def with_node(folder: Path) -> None:
+    missing = "no node" if shutil.which("node") is None else "" if (folder / "node_modules").is_dir() else "no modules"
+    if missing:
+        pytest.skip(f"{missing}: the example needs Node.js, and `npm ci` in {folder}")
+
+
+@pytest.mark.parametrize("example", ["plain", "two-inputs", "node"])
+async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, example):
+    """Loops of the examples: other topics, one or two of them, other JSON, other dead letters."""
+    folder = EXAMPLES / example
+    if example == "node":
+        with_node(folder)
+    ran = await place.run(target=str(folder / "chaosd.yaml"), rate_hz=FULL_RATE_HZ)
+    if ran.undecided:
+        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
+    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
+    envelopes = ran.verdict["envelopes"]
+    assert envelopes["expected_output"] > 1000
+    assert envelopes["expected_dlq"] > 0
+    certificate = ran.verdict["certificate"]
+    assert certificate["planted"] == certificate["noticed"] > 0
+    assert {"LOST", "MISSING-ERROR", "WRONG-ERROR", "CORRUPT"} <= set(certificate["by_class"])
+
+
+async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("BROKEN", "1")
+    # A folder of its own makes it another target: one that runs already would not know that it is broken.
+    folder = shutil.copytree(EXAMPLES / "two-inputs", tmp_path / "broken")
+    ran = await place.run("{at: 0s, for: 500ms, fault: kill, on: target}", target=f"{folder}/chaosd.yaml", within="5s")
+    assert (ran.word, ran.code) == ("FAIL", 1), ran.verdict["reasons"]
+    no_loss = next(verifier for verifier in ran.verdict["verifiers"] if verifier["name"] == "no_loss")
+    lost = [witness for witness in no_loss["witnesses"] if witness["class"] == "LOST"]
+    assert lost
+    for witness in lost:
+        acked = next(entry for entry in witness["lifeline"] if entry["what"] == "acked")
+        assert (witness["hop"], acked["topic"]) == ("committed past without a result", "refunds")
+
+
+@asynccontextmanager
+async def by_hand(place: Place, example: Path) -> AsyncIterator[None]:
+    """A pipeline that a person started: it is told the proxied address, and chaosd knows nothing of its process."""
+    env = {**os.environ, "KAFKA": str(place.testbed.stack.endpoints.proxied.kafka), "INSTANCE": "by-hand"}
+    recipe = spawn.Recipe((sys.executable, "worker.py"), env, str(example), str(place.folder / "by-hand.log"))
+    worker = spawn.start(recipe, "by-hand")
+    try:
+        yield
+        assert spawn.alive(worker), Path(recipe.log).read_text()
+    finally:
+        await asyncio.to_thread(spawn.end, worker, 5)
+
+
+async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_meet_it(place, tmp_path):
+    example = EXAMPLES / "plain"
+    told = YAML(typ="safe").load(example / "chaosd.yaml")
+    for key in ("command", "env", "source"):
+        del told["target"][key]
+    told["target"]["external"] = True
+    target = tmp_path / "chaosd.yaml"
+    target.write_text(json.dumps(told))
+    async with by_hand(place, example):
+        ran = await place.run("{at: 0s, for: 1s, fault: reset, on: kafka}", target=str(target), within="5s")
+    if ran.undecided:
+        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
+    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
+    fault = ran.fault("1-reset-kafka")
+    assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")
+    assert fault["evidence"]["exposed"]["past_the_proxy"] is None
