@@ -1,4 +1,4 @@
-"""Whole runs on pipelines of somebody's own: of a target file, or already running."""
+"""Whole runs on pipelines of somebody's own: of a target file, already running, or as `chaosd init` was told of one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from on_a_terminal import told_on_a_terminal
 from real_place import FULL_RATE_HZ, Place, opened
 from ruamel.yaml import YAML
 
@@ -93,3 +94,21 @@ async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_m
     fault = ran.fault("1-reset-kafka")
     assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")
     assert fault["evidence"]["exposed"]["past_the_proxy"] is None
+
+
+async def test_what_init_wrote_after_asking_is_judged(place, tmp_path):
+    """The files a person has who answered the questions, and has done nothing more."""
+    shutil.copy(EXAMPLES / "plain" / "worker.py", tmp_path)
+    answers = (
+        f"env INSTANCE=one {sys.executable} worker.py", "orders",
+        '{"id": "${id}", "customer": "${key}", "amount": "${amount}"}', "bills", "$.order", "billing", "orders.dlq",
+        "KAFKA", "none",
+    )  # fmt: skip
+    code, said = await asyncio.to_thread(told_on_a_terminal, tmp_path, *answers)
+    assert code == 0, said
+    ran = await place.carry_out(tmp_path / "chaos" / "killed.chaos.yaml", profile="quick")
+    if ran.undecided:
+        pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")
+    assert (ran.word, ran.code) == ("PASS", 0), ran.verdict["reasons"]
+    fault = ran.fault("1-kill-target")
+    assert (fault["bite"], fault["exposed"], fault["healed"]) == ("proved", "proved", "proved")

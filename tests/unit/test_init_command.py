@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from on_a_terminal import told_on_a_terminal
 from ruamel.yaml import YAML
 
 from chaosd import __version__
@@ -127,27 +126,6 @@ def test_flags_that_make_no_target_file_write_nothing(tmp_path, capsys):
     assert chaosd(["init", str(tmp_path), "--command", "python worker.py", "--id", "order"]) == 2
     assert "target.envelope.id" in capsys.readouterr().err
     assert not written(tmp_path)
-
-
-def told_on_a_terminal(folder: Path, *answers: str) -> tuple[int, str]:
-    """`chaosd init` with a terminal of its own, which is answered line by line."""
-    ours, theirs = pty.openpty()
-    asking = subprocess.Popen(
-        [sys.executable, "-m", "chaosd", "init", str(folder)],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, "".join(f"{line}\n" for line in answers).encode())
-    said = b""
-    try:
-        with contextlib.suppress(OSError):  # the other end is closed
-            while more := os.read(ours, 4096):
-                said += more
-        return asking.wait(120), said.decode()
-    finally:
-        os.close(ours)
-        asking.kill()
-        asking.wait()
 
 
 def test_on_a_terminal_it_asks_and_what_it_writes_can_be_run(tmp_path):
