@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 from chaosd.process import spawn
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+_NPM_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,19 @@ async def place(tmp_path_factory) -> AsyncIterator[Place]:
 
 
 def with_node(folder: Path) -> None:
-    missing = "no node" if shutil.which("node") is None else "" if (folder / "node_modules").is_dir() else "no modules"
+    """The modules of an example for Node.js, which stay for the next time; without them there is nothing to judge."""
+    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
     if missing:
-        pytest.skip(f"{missing}: the example needs Node.js, and `npm ci` in {folder}")
+        pytest.skip(f"no {' and no '.join(missing)} here")
+    if (folder / "node_modules" / ".package-lock.json").is_file():  # npm writes it last
+        return
+    argv = ("npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts")
+    try:
+        subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=_NPM_S, check=True)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"`npm ci` does not work here: {error.stderr.strip()[-500:]}")
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"`npm ci` did not end within {_NPM_S} s")
 
 
 @pytest.mark.parametrize("example", ["plain", "two-inputs", "node"])
@@ -38,7 +50,7 @@ async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, 
     """Loops of the examples: other topics, one or two of them, other JSON, other dead letters."""
     folder = EXAMPLES / example
     if example == "node":
-        with_node(folder)
+        await asyncio.to_thread(with_node, folder)
     ran = await place.run(target=str(folder / "chaosd.yaml"), rate_hz=FULL_RATE_HZ)
     if ran.undecided:
         pytest.skip(f"this machine is too busy: {ran.verdict['reasons']}")

@@ -33,6 +33,7 @@ def texts() -> list[Path]:
     tops = [path for path in ROOT.iterdir() if path.is_file()]
     folders = (*CODE, "docs", "experiments", "examples", ".ci", ".github")
     inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    inside = [path for path in inside if "node_modules" not in path.parts]  # fetched by tests, and nobody's here
     named = {"Makefile", "run"}
     return sorted(path for path in [*tops, *inside] if path.suffix in TEXT or path.name in named)
 
