@@ -17,6 +17,9 @@ from chaosd.testbed.record import Topic
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
+# A fault makes topics with stack/parts/kafka/topics.py, in Kafka's own words to one broker: its undo belongs to a heal,
+# which loads no client library. A testbed has the time, several topics and several brokers to begin with, and asks for
+# settings that are in effect, those of the broker included: the client does all of that already.
 _EXISTS = 36
 # Timed out, no broker that counts, another controller: one that stood still or has just started says so for a moment.
 _NOT_YET = (7, 38, 41)
