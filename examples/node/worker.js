@@ -81,7 +81,7 @@ async function main() {
   });
   redis.on("error", (error) => console.log(`redis: ${error.message}`));
   const producer = kafka.producer({ allowAutoTopicCreation: false });
-  const consumer = kafka.consumer({ groupId: "billing", sessionTimeout: 6000, heartbeatInterval: 1000 });
+  const consumer = kafka.consumer({ groupId: "billing-node", sessionTimeout: 6000, heartbeatInterval: 1000 });
   consumer.on(consumer.events.GROUP_JOIN, () => console.log("at work"));
   await producer.connect();
   await consumer.connect();
