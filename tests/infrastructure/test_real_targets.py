@@ -18,7 +18,10 @@ from real_place import FULL_RATE_HZ, Place, opened
 from ruamel.yaml import YAML
 
 from chaosd.process import spawn
+from chaosd.testbed import topics
+from chaosd.testbed.record import Topic
 
+TOPICS = [Topic("orders", "input", 4), Topic("bills", "output", 4), Topic("orders.dlq", "dlq", 1)]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _NPM_S = 120
 
@@ -79,7 +82,13 @@ async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place,
 
 @asynccontextmanager
 async def by_hand(place: Place, example: Path) -> AsyncIterator[None]:
-    """A pipeline that a person started: it is told the proxied address, and chaosd knows nothing of its process."""
+    """A pipeline that a person started with the proxied address, and its topics: chaosd knows nothing of its process.
+
+    Topics that came after it might be met by its client only when it looks for new ones, which may take minutes.
+    """
+    await place.testbed.end_target()
+    direct = str(place.testbed.stack.endpoints.direct.kafka)
+    await topics.create(direct, TOPICS)
     env = {**os.environ, "KAFKA": str(place.testbed.stack.endpoints.proxied.kafka), "INSTANCE": "by-hand"}
     recipe = spawn.Recipe((sys.executable, "worker.py"), env, str(example), str(place.folder / "by-hand.log"))
     worker = spawn.start(recipe, "by-hand")
@@ -88,6 +97,8 @@ async def by_hand(place: Place, example: Path) -> AsyncIterator[None]:
         assert spawn.alive(worker), Path(recipe.log).read_text()
     finally:
         await asyncio.to_thread(spawn.end, worker, 5)
+        await place.testbed.end_target()
+        await topics.delete(direct, [topic.name for topic in TOPICS])
 
 
 async def test_a_pipeline_that_runs_already_passes_where_the_fault_was_seen_to_meet_it(place, tmp_path):
