@@ -128,7 +128,8 @@ class Ground:
         """The share with its plants, sorted as every share is."""
         share = self.share
         gone = share.dropped | share.moved
-        made = np.concatenate([share.sightings[share.moved & ~share.dropped].rows(), *share.added])
+        fresh = [share.sightings[share.moved & ~share.dropped].rows(), *share.added]
+        made = np.concatenate(fresh, dtype=share.sightings.dtype)  # named, or numpy finds it out for each pair of them
         if not len(made):
             return Partition(share.rows, share.sightings[~gone])
         made = made[np.argsort(_places(made), kind="stable")]
