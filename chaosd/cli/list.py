@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def list_(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these: `faults/*`.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also the lab: experiments that must not PASS.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also the lab: demonstrations.")] = False,
     targets: Annotated[bool, typer.Option("--targets", help="The pipelines that chaosd ships instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
@@ -47,7 +47,7 @@ def list_(
     console.print(table)
     if not everything and not chosen:
         console.print(
-            "\n`chaosd list --all` shows the lab too: experiments that demonstrate what is not PASS.", style="dim"
+            "\n`chaosd list --all` shows the lab too: what is no PASS, and pipelines with a mistake.", style="dim"
         )
 
 

@@ -152,13 +152,13 @@ def expand(given: str) -> list[str]:
 
 
 def all_bundled() -> dict[str, Path]:
-    """The bundled experiments by name: those of single faults in `faults/`, what is not PASS in `lab/`."""
+    """The bundled experiments by name: those of single faults in `faults/`, demonstrations in `lab/`."""
     root = bundled("experiments")
     return {path.stem: path for name in _FOLDERS for path in sorted((root / name).glob("*" + SUFFIX))}
 
 
 def in_lab(path: Path) -> bool:
-    """Whether a bundled experiment is one that must not PASS."""
+    """Whether a bundled experiment demonstrates something: a verdict that is no PASS, or a pipeline with a mistake."""
     return path.parent.name == LAB
 
 
