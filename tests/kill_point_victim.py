@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from chaosd.conductor.context import Context
@@ -27,7 +28,11 @@ from chaosd.kernel.clock import MS, SECOND, SystemClock
 from chaosd.testbed.testbed import Testbed
 
 
-class Mute:
+# All that injections ask of an experiment.
+BRIEF = SimpleNamespace(phases=SimpleNamespace(hold_ns=SECOND))
+
+
+class Unmeasured:
     """Stands in for the instruments: nothing is measured here."""
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +51,7 @@ async def main() -> None:
     await watchdog.arm()
     bed = await Testbed.open(Path(order["testbed"]))
     context = Context(
-        run_id=order["run_id"], run_tag=0, seed=7, run_dir=run_dir, experiment=cast("Experiment", None), testbed=bed,
+        run_id=order["run_id"], run_tag=0, seed=7, run_dir=run_dir, experiment=cast("Experiment", BRIEF), testbed=bed,
         facts=facts, leases=Leases(), clock=clock, emit=lambda event: None, base_wall_ns=0,
     )  # fmt: skip
     fault = FAULTS[order["fault"]]
@@ -59,7 +64,7 @@ async def main() -> None:
         needs=fault.needs,
         params=fault.params.model_validate(order["params"]),
     )
-    injections = Injections(context, cast("Instruments", Mute()))
+    injections = Injections(context, cast("Instruments", Unmeasured()))
     # An injection is prepared a second before its time.
     injections.plan((step,), clock.now_ns() + SECOND + order["starts_in_ms"] * MS)
     async with asyncio.TaskGroup() as background:
@@ -68,6 +73,7 @@ async def main() -> None:
             await injections.carry_out()
         finally:
             await injections.heal_all()
+            await injections.clear_away()
             keeping.cancel()
     facts.append("run_ended", durable=True, reason="complete")
     facts.close()
