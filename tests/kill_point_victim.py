@@ -27,7 +27,6 @@ from chaosd.journal.write import Facts
 from chaosd.kernel.clock import MS, SECOND, SystemClock
 from chaosd.testbed.testbed import Testbed
 
-
 # All that injections ask of an experiment.
 BRIEF = SimpleNamespace(phases=SimpleNamespace(hold_ns=SECOND))
 
