@@ -20,7 +20,7 @@ from chaosd.faults.params import (
     Size,
 )
 from chaosd.faults.toxics import Wanted, ends_in, ends_no_more_in, quick_again, toxic_fault, update
-from chaosd.kernel.clock import SECOND
+from chaosd.kernel.clock import SECOND, SystemClock
 from chaosd.kernel.proof import Proof, Relation, Source
 
 # A canary gives up after a second: what delays it for longer shows as time-outs, not as a rise.
@@ -34,6 +34,8 @@ _SLICED_KB_S = (4, 500)
 # A canary moves at most so much at once, and must move more than the limit to run into it.
 _LIMIT_BYTES_MAX = 500_000
 _BEYOND_LIMIT = 1.5
+
+_clock = SystemClock()
 
 
 class LatencyParams(Params):
@@ -174,8 +176,10 @@ async def _delaying(bench: Bench, on: str, params: LatencyParams, memo: dict[str
     first, last = params.latency_ms
     if first == last and not params.jitter_ms:
         return
-    streams, passed_s = words.streams(params.direction), 0.0
+    streams, began_ns = words.streams(params.direction), _clock.now_ns()
     while True:
+        # By the clock: on a busy machine an update takes its time too.
+        passed_s = (_clock.now_ns() - began_ns) / SECOND
         now_ms = _between(first, last, passed_s, force)
         lasts_s = max(_STEP_S, _UNDISTURBED * (now_ms + params.jitter_ms) / 1_000)
         middle_ms = _between(first, last, passed_s + lasts_s / 2, force)
@@ -183,7 +187,6 @@ async def _delaying(bench: Bench, on: str, params: LatencyParams, memo: dict[str
         delays = zip(streams, drawn, strict=True)
         await update(bench, memo, tag, [Wanted("latency", name, {"latency": max(0, ms)}) for name, ms in delays])
         await asyncio.sleep(lasts_s)
-        passed_s += lasts_s
 
 
 async def _widening(
@@ -193,12 +196,12 @@ async def _widening(
     first, last = params.rate_kb_s
     if first == last:
         return
-    streams, passed_s = words.streams(params.direction), 0.0
+    streams, began_ns = words.streams(params.direction), _clock.now_ns()
     while True:
+        passed_s = (_clock.now_ns() - began_ns) / SECOND
         rate = {"rate": max(1, _between(first, last, passed_s + _RATE_STEP_S / 2, force))}
         await update(bench, memo, tag, [Wanted("bandwidth", name, rate) for name in streams])
         await asyncio.sleep(_RATE_STEP_S)
-        passed_s += _RATE_STEP_S
 
 
 def _between(first: int, last: int, passed_s: float, force: Force) -> int:
