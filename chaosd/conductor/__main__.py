@@ -65,7 +65,7 @@ def main() -> None:
     try:
         code = asyncio.run(_main())
     except BaseException:  # noqa: BLE001 - the last stop: whatever it is, it is logged and the watchdog heals
-        log.configure("conductor").exception("the conductor broke")
+        log.of("conductor").exception("the conductor broke")
         sys.exit(Exit.ABORTED)
     sys.exit(code)
 

@@ -46,7 +46,7 @@ async def serve(config: Config, clock: Clock, *, once: bool = False) -> Exit:
     The exit code is 0 after a signal and the worst of the runs with `once`. Raises ChaosdError for what keeps it from
     starting, HealError when something stayed broken at the end.
     """
-    logger = log.configure("daemon")
+    logger = log.of("daemon")
     if once and not config.schedules:
         raise UsageError("there is no schedule to run once", remedy="write one into the configuration: docs/daemon.md")
     _check(config)

@@ -27,7 +27,7 @@ from chaosd.process import log, spawn
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import tear_down
 
-_log = log.configure("watchdog")
+_NAME = "watchdog"
 _LOOK_S = 0.1
 _TEAR_DOWN_S = 60.0
 _RETRY_AFTER_S = (0.5, 2.0, 5.0)
@@ -55,14 +55,14 @@ class Guard:
             try:
                 self._facts.append(kind, durable=durable, **fields)
             except (ChaosdError, OSError) as error:
-                _log.error("fact not written", fact=kind, error=str(error))
+                log.of(_NAME).error("fact not written", fact=kind, error=str(error))
 
     def _say_of(self, lease: Lease, kind: str, **fields: Any) -> None:
         """State a fact about an injection of this run. In another run's journal the same id is another injection."""
         if lease.run_id == self.order.run_id:
             self.say(kind, **fields)
         else:
-            _log.warning("for another run", fact=kind, lease=lease.id)
+            log.of(_NAME).warning("for another run", fact=kind, lease=lease.id)
 
     def mine(self) -> list[Lease]:
         """Open leases that this watchdog answers for."""
@@ -75,7 +75,7 @@ class Guard:
             try:
                 late = [lease for lease in self.mine() if lease.overdue(self._clock) and self._due(lease)]
             except HealError as error:
-                _log.error("leases not read", error=str(error))
+                log.of(_NAME).error("leases not read", error=str(error))
                 late = []
             for lease in late:
                 self._fence(lease)
@@ -105,7 +105,7 @@ class Guard:
             cleared = await redeem(self._leases, lease)
         except HealError as error:
             self._not_before_ns[lease.id] = self._clock.now_ns() + _AGAIN_NS
-            _log.error("not undone", lease=lease.id, error=str(error))
+            log.of(_NAME).error("not undone", lease=lease.id, error=str(error))
             self._say_of(
                 lease, "lease_undone", id=lease.id, injection=lease.injection, call_ns=call_ns,
                 returned_ns=self._clock.now_ns(), ok=False, error=str(error),
@@ -143,7 +143,7 @@ class Guard:
             await self.heal([lease for lease in self.mine() if not but(lease)], why)
             return not self.mine()
         except HealError as error:
-            _log.error("leases not read", error=str(error))
+            log.of(_NAME).error("leases not read", error=str(error))
             return False
 
     async def _end_testbed(self) -> bool:
@@ -169,5 +169,5 @@ class Guard:
             self._leases.sweep()
             return not self.mine()
         except HealError as error:
-            _log.error("leases not closed", error=str(error))
+            log.of(_NAME).error("leases not closed", error=str(error))
             return False

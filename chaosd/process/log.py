@@ -7,13 +7,20 @@ neither has a place for, such as a fact that could not be written.
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
+
+if TYPE_CHECKING:
+    import structlog
 
 
-def configure(process: str) -> structlog.typing.FilteringBoundLogger:
-    """Set this process's log up and give its logger."""
+@cache
+def of(process: str) -> structlog.typing.FilteringBoundLogger:
+    """The logger of this process, which is set up when something is to be logged for the first time."""
+    import structlog  # noqa: PLC0415 - most processes of a run end without a line, and it takes long to load
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 LEVEL = 0.95
 _A = _B = 0.5
@@ -56,6 +57,7 @@ def confidence(outcomes: Iterable[bool | None], level: float = LEVEL) -> Confide
     return Confidence(told[True], told[False], told[None], low, high)
 
 
+@cache
 def _bounds(successes: int, failures: int, level: float) -> tuple[float, float]:
     """Where the martingale reaches 1 / (1 − level), on both sides of the observed share."""
     if not successes + failures:
