@@ -294,6 +294,8 @@ def _ends(check: _Check, every: np.ndarray, grace_ns: int = _GRACE_NS) -> _Answe
     if check.proof.relation is Relation.ONE_OF:
         return bool(named.any()), numbers
     settled = now["sent_ns"] > check.window.from_ns + grace_ns
+    if not settled.any():  # the next fault came before that: the last probe before it counts
+        settled = now["sent_ns"] == now["sent_ns"].max(initial=0)
     # Another error than the fault's own is no health either: one probe at least went well.
     well = bool((now["outcome"][settled] == ProbeOutcome.OK).any())
     return well and not named[settled].any(), numbers

@@ -229,6 +229,23 @@ def test_what_a_later_fault_on_the_same_way_does_is_not_held_against_a_heal(on, 
     assert judged((), (proof,), canaries=seen, others=(fault(other, 30, 33),), on=on).healed == healed
 
 
+@pytest.mark.parametrize(
+    ("seen", "healed"),
+    [
+        ([(0.1, ProbeOutcome.REFUSED), (0.3, ProbeOutcome.OK)], "proved"),
+        ([(0.1, ProbeOutcome.OK), (0.3, ProbeOutcome.REFUSED)], "missing"),
+        ([(0.1, ProbeOutcome.OK), (0.3, ProbeOutcome.TIMEOUT)], "missing"),
+        ([], "missing"),
+    ],
+)
+def test_where_the_next_fault_comes_soon_the_last_probe_before_it_shows_the_heal(seen, healed):
+    proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
+    gone_s = (injection().clear_high_ns - STARTED_NS) / SECOND
+    canaries = [probe(gone_s + after_s, 1, outcome) for after_s, outcome in seen]
+    soon = fault("redis", gone_s + 0.5, gone_s + 1)
+    assert judged((), (proof,), canaries=canaries, others=(soon,)).healed == healed
+
+
 def test_a_heal_under_another_fault_is_seen_when_that_is_gone():
     proof = Proof(Source.OUTCOME, "redis", Relation.NONE_OF, words=("refused",))
     during = probe(27, 1, ProbeOutcome.REFUSED)
