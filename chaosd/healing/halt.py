@@ -35,24 +35,29 @@ def halted() -> str | None:
 def halt(reason: str) -> None:
     """Halt: runs under way heal and end, no new one begins. Raises UsageError when the switch cannot be written."""
     place = halt_file()
+    scratch = place.with_suffix(f".{os.getpid()}.tmp")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        # Its mere being there halts; a full disk may keep the reason out, and must not keep the switch open.
-        place.touch()
+        try:
+            _write(reason, scratch, place)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            # Its mere being there halts; a full disk may keep the reason out, and must not keep the switch open.
+            place.touch()
     except OSError as error:
         raise UsageError(
             f"chaosd is not halted: {place} cannot be written: {error.strerror}",
             remedy="name the runs' own state folder in CHAOSD_STATE",
         ) from error
-    scratch = place.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with scratch.open("w", encoding="utf-8") as out:
-            out.write(reason.strip() + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+
+
+def _write(reason: str, scratch: Path, place: Path) -> None:
+    """Whoever sees the switch sees the reason, so it is there first; that it lasts is not waited for before."""
+    with scratch.open("w", encoding="utf-8") as out:
+        out.write(reason.strip() + "\n")
+        out.flush()
         scratch.replace(place)
-    except OSError:
-        scratch.unlink(missing_ok=True)
+        os.fsync(out.fileno())
 
 
 def resume() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +56,15 @@ def test_the_last_reason_counts_and_no_scratch_file_stays(state):
     assert [path.name for path in state.iterdir()] == ["halt"]
 
 
+def test_whoever_sees_the_switch_sees_the_reason(monkeypatch):
+    """A disk that takes its time does not hold the halt up either."""
+    seen = []
+    monkeypatch.setattr(halt.os, "fsync", lambda fd: seen.append(halt.halted()))
+    monkeypatch.setattr(halt.Path, "touch", lambda path: pytest.fail("a switch without a reason"))
+    halt.halt("maintenance")
+    assert seen == ["maintenance"]
+
+
 def test_a_bare_file_halts(state):
     state.mkdir()
     halt.halt_file().touch()
@@ -71,13 +79,11 @@ def test_a_switch_that_cannot_be_read_halts(state):
 
 
 def test_a_full_disk_keeps_the_reason_out_and_halts(monkeypatch):
-    """Fake: fsync says that the disk is full."""
-
-    def full(fd: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    halt.halt("why")
+    """Fake: what is written goes to a device that is always full."""
+    opened = Path.open
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", lambda path, *mode, **how: opened(Path("/dev/full"), *mode, **how))
+        halt.halt("why")
     assert halt.halted() == ""
 
 
