@@ -30,6 +30,8 @@ Record = Callable[[tuple[int, ...]], None]
 # (verification/health.py) and no edge.
 _PING_S = {Path.PROXIED: (0.5, 0.05), Path.DIRECT: (0.25, 0.25)}
 _CONNECT_S = {Path.PROXIED: (2.0, 0.5), Path.DIRECT: (4.0, 4.0)}
+# Where a delay moves: each of its steps cuts the probe short that is under way, so most of them must lie in between.
+_MOVING_S = 0.05
 # A bulk transfer takes about this long under the cap, and the next one follows after a pause.
 _BULK_S = 0.3
 _BULK_PAUSE_S = 0.25
@@ -53,7 +55,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Probes that are made only for the sake of a proof. `size_bytes` is what a transfer moves, 0 for CLOSE."""
+    """Probes made only for the sake of a proof. `size_bytes` is what a transfer moves, 0 for CLOSE and PING."""
 
     part: str
     probe: Probe
@@ -65,6 +67,8 @@ def asked_by(proof: Proof) -> tuple[Asked, ...]:
     part = proof.on
     if proof.source is Source.CLOSE_MS:
         return (Asked(part, Probe.CLOSE, 0),)
+    if proof.relation is Relation.MOVES_BY and proof.source is Source.ROUND_TRIP_MS:
+        return (Asked(part, Probe.PING, 0),)
     if proof.source is Source.RATE_KB_S:
         # A rate that may well be lower than the amount: the transfer still ends before a probe gives up.
         lasts_s = _BULK_S if proof.relation is Relation.NEAR else _BULK_S / 2
@@ -120,7 +124,7 @@ class Canaries:
             for part in self._parts
             for path, side in ((Path.DIRECT, endpoints.direct), (Path.PROXIED, endpoints.proxied))
         ]
-        self._orders = {(part, probe): _Order() for part in self._parts for probe in _ON_DEMAND}
+        self._orders = {(part, probe): _Order() for part in self._parts for probe in (Probe.PING, *_ON_DEMAND)}
 
     def edge(self) -> None:
         """A fault begins or ends about now: probe more often for a second."""
@@ -140,6 +144,8 @@ class Canaries:
 
     def few(self, asked: Asked) -> None:
         """Make a few of them now: before a fault, to have something to compare with, and after its heal."""
+        if asked.probe is Probe.PING:  # those are always made
+            return
         for order in self._chosen(asked):
             order.few.extend([asked] * _FEW)
             order.some.set()
@@ -164,9 +170,12 @@ class Canaries:
                     line.kept.close()
 
     async def _ping(self, line: _Line) -> None:
+        order = self._orders[line.part, Probe.PING]
         while True:
             await self._ping_once(line)
-            await self._pace.pause(*_PING_S[line.path])
+            usual_s, near_s = _PING_S[line.path]
+            moving = line.path is Path.PROXIED and order.wanted
+            await self._pace.pause(_MOVING_S if moving else usual_s, near_s)
 
     async def _ping_once(self, line: _Line) -> None:
         """One PING on the kept connection. One that is gone is opened anew, and only a failure of that is recorded."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from chaosd.experiment import overlays
 from chaosd.faults import network
 from chaosd.faults.table import FAULTS, forms
+from chaosd.journal.columns import Probe
 from chaosd.kernel.proof import Relation, Source
 from chaosd.stack.parts.toxiproxy.toxics import check
 from chaosd.stack.providers.embedded import CAPABILITIES as EMBEDDED
@@ -173,6 +174,13 @@ def test_a_limit_is_proved_by_transfers_beyond_it():
     (proof,) = _bite("limit_data", bytes="4KB")
     (asked,) = asked_by(proof)
     assert asked.size_bytes == 6000
+
+
+def test_a_delay_that_moves_asks_for_more_pings_and_one_that_stays_does_not():
+    (moving,) = _bite("latency", latency={"from": "0ms", "to": "200ms"})
+    assert [asked.probe for asked in asked_by(moving)] == [Probe.PING]
+    (staying,) = _bite("latency", latency="200ms")
+    assert asked_by(staying) == ()
 
 
 def test_every_toxic_that_a_fault_wants_can_be_sent():
