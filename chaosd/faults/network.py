@@ -98,12 +98,8 @@ class BlackholeParams(Params):
     )
 
 
-class MuteParams(Params):
+class MuteParams(BlackholeParams):
     """When it ends, connections carry again, but what was on its way is lost: who waits for it waits for ever."""
-
-    direction: Direction = Field(
-        default="both", description="upstream: requests never arrive. downstream: they are carried out, unanswered."
-    )
 
 
 class SlicerParams(Params):
@@ -236,7 +232,7 @@ def _bandwidth_bite(on: str, params: BandwidthParams) -> tuple[Proof, ...]:
     )
 
 
-def _blackhole(params: BlackholeParams | MuteParams) -> Sequence[Wanted]:
+def _blackhole(params: BlackholeParams) -> Sequence[Wanted]:
     # timeout 0 never closes; any other value would, after that time.
     return [Wanted("timeout", stream, {"timeout": 0}) for stream in words.streams(params.direction)]
 

@@ -7,7 +7,7 @@ tests/infrastructure/test_toxiproxy_facts.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,24 +79,25 @@ def died(bench: Bench) -> bool:
 
 async def remove(bench: Bench, memo: dict[str, Any], tag: str, wanted: Sequence[Wanted]) -> Cleared:
     """Remove the toxics, as far as they are there."""
-    low_ns = _clock.now_ns()
-    if died(bench):
-        return Cleared(low_ns, low_ns, {"toxiproxy": "not running: its toxics are gone with it"})
-    for proxy in memo["proxies"]:
-        for name in names(tag, wanted):
-            await bench.stack.toxiproxy.remove_toxic(proxy, name)
-    return Cleared(low_ns, _clock.now_ns(), {"removed": names(tag, wanted)})
+    return await _end_each(bench, memo, names(tag, wanted), bench.stack.toxiproxy.remove_toxic, "removed")
 
 
 async def let_go(bench: Bench, memo: dict[str, Any], tag: str, wanted: Sequence[Wanted]) -> Cleared:
     """Take the toxics' effect from all connections and leave them there, where removing them would close those."""
+    return await _end_each(bench, memo, names(tag, wanted), bench.stack.toxiproxy.let_go, "let_go")
+
+
+async def _end_each(
+    bench: Bench, memo: dict[str, Any], toxics: list[str], end: Callable[[str, str], Awaitable[None]], word: str
+) -> Cleared:
+    """End toxics on every proxy of the part; `word` names in the evidence how."""
     low_ns = _clock.now_ns()
     if died(bench):
         return Cleared(low_ns, low_ns, {"toxiproxy": "not running: its toxics are gone with it"})
     for proxy in memo["proxies"]:
-        for name in names(tag, wanted):
-            await bench.stack.toxiproxy.let_go(proxy, name)
-    return Cleared(low_ns, _clock.now_ns(), {"let_go": names(tag, wanted)})
+        for name in toxics:
+            await end(proxy, name)
+    return Cleared(low_ns, _clock.now_ns(), {word: toxics})
 
 
 def toxic_fault(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from chaosd.faults.fault import Bench, Cleared, Fault
+from chaosd.faults.fault import Bench, Cleared, Fault, Undo
 from chaosd.faults.table import FAULTS
 from chaosd.healing.lease import Lease
 from chaosd.kernel.clock import SystemClock, boot_id
@@ -47,7 +47,7 @@ async def undo(bench: Bench, lease: Lease) -> Cleared:
     if fault.needs == "proxy":
         return await _undo_network(bench, fault, lease)
     try:
-        return await _as_it_says(bench, fault, lease, _START_S)
+        return await _as_it_says(bench, fault, fault.undo, lease, _START_S)
     except _ERRORS as error:
         raise HealError(
             f"{lease.fault} on {lease.on} cannot be undone: {_said(error)}",
@@ -61,12 +61,10 @@ async def end(bench: Bench, lease: Lease) -> tuple[Cleared, bool]:
 
     Raises HealError when it stays broken.
     """
-    let_go = fault_of(lease).let_go
-    if let_go is not None:
-        params = fault_of(lease).params.model_validate(lease.params)
+    fault = fault_of(lease)
+    if fault.let_go is not None:
         try:
-            async with asyncio.timeout(_DELETE_S):
-                return await let_go(bench, lease.on, params, lease.memo, lease.tag), True
+            return await _as_it_says(bench, fault, fault.let_go, lease, _DELETE_S), True
         except _ERRORS:
             pass  # the undo has stronger means
     return await undo(bench, lease), False
@@ -114,17 +112,17 @@ async def undo_from_disk(lease: Lease) -> Cleared:
         bed.stack.close()
 
 
-async def _as_it_says(bench: Bench, fault: Fault, lease: Lease, limit_s: float) -> Cleared:
+async def _as_it_says(bench: Bench, fault: Fault, mend: Undo, lease: Lease, limit_s: float) -> Cleared:
     params = fault.params.model_validate(lease.params)
     async with asyncio.timeout(limit_s):
-        return await fault.undo(bench, lease.on, params, lease.memo, lease.tag)
+        return await mend(bench, lease.on, params, lease.memo, lease.tag)
 
 
 async def _undo_network(bench: Bench, fault: Fault, lease: Lease) -> Cleared:
     began_ns = _clock.now_ns()
     found = bench.handle(TOXIPROXY)
     try:
-        cleared = await _as_it_says(bench, fault, lease, _DELETE_S)
+        cleared = await _as_it_says(bench, fault, fault.undo, lease, _DELETE_S)
         if await _carries(bench, lease.on):
             return cleared
         why = f"{lease.on} answers directly, but not through its proxy"

@@ -201,19 +201,8 @@ class Generator:
             return
         self.acked += copy == 0
         done = sending.result()
-        self._acks.append(
-            (
-                due.stream,
-                due.seq,
-                0,
-                self._indices[due.stream],
-                done.partition,
-                done.offset,
-                self._clock.now_ns(),
-                0,
-                copy,
-            )
-        )
+        index, now_ns = self._indices[due.stream], self._clock.now_ns()
+        self._acks.append((due.stream, due.seq, 0, index, done.partition, done.offset, now_ns, 0, copy))
 
     def _failed(self, due: Due, error: BaseException, copy: int, outcome: Outcome) -> None:
         self.failed += 1
