@@ -67,6 +67,8 @@ def voided(case: Case, envelopes: Rows, *, if_lost: bool = False) -> np.ndarray:
     found = overlaps(from_ns, until, np.array(faults, np.int64).reshape(-1, 2))
     for deletion in case.run.deletions:
         taken = overlaps(from_ns, until, np.array([_unseen(case, deletion)], np.int64))
+        if not if_lost:  # what was seen in spite of a standstill was not taken
+            taken &= result_ns(envelopes) >= deletion.call_ns
         found |= taken & ((envelopes["kind"] == 0) | (deletion.role is Role.DLQ))
     return np.asarray(found)
 

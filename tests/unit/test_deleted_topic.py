@@ -21,7 +21,8 @@ from chaosd.traffic import returning as returning_topics
 from chaosd.traffic.config import Topic
 from chaosd.traffic.reader import Reader
 from chaosd.traffic.returning import Returning
-from chaosd.verification.compose import judge
+from chaosd.verification.compose import judge, open_case
+from chaosd.verification.obligations import result_ns, voided
 
 CALL_NS = STARTED_NS + 20 * SECOND
 GONE_NS = CALL_NS + 200 * MS
@@ -103,6 +104,16 @@ def test_a_standstill_that_was_over_long_before_excuses_nothing():
     written = deleted()
     written.stall(CALL_NS - 14 * SECOND, CALL_NS - 7 * SECOND)
     assert of_loss(written, due(written, CALL_NS - 8 * SECOND))
+
+
+def test_what_was_seen_although_the_tap_had_stood_still_is_judged_as_ever():
+    written = deleted()
+    written.stall(CALL_NS - 4 * SECOND, CALL_NS - 3 * SECOND)
+    case = open_case(written)
+    seen = result_ns(written.rows) < CALL_NS
+    under_way = written.rows["due_ns"] > CALL_NS - 4 * SECOND
+    assert np.count_nonzero(seen & under_way) > 100
+    assert not voided(case, written.rows)[seen].any()
 
 
 def test_what_was_seen_in_a_deleted_topic_has_not_vanished():
