@@ -70,9 +70,10 @@ demo: env stack
 # Tests of the real parts mostly wait, so there are more workers than cores; each has a stack of its own. Files in
 # their order: the long ones of the real parts first, unit tests fill the end.
 # Compiled once beforehand: the tests start hundreds of processes, and an environment may forbid them to keep bytecode.
+# So may it forbid pytest to keep the tests as it rewrote them, which costs every worker seconds in every run.
 test: env stack
 	@$(BIN)/python -m compileall -q chaosd verifiers
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junitxml=$(JUNIT)) $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junitxml=$(JUNIT)) $(PYTEST_ARGS)
 
 check: env
 	$(BIN)/ruff format --check .
