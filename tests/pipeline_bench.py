@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from chaosd.envelope import wire
 from chaosd.envelope.kinds import EventType
@@ -85,6 +86,7 @@ class PipelineBench:
         self.handle: spawn.Handle | None = None
         self.outputs: dict[UUID, list[ConsumerRecord]] = {}  # by correlation id
         self.letters: list[ConsumerRecord] = []
+        self._admin: AIOKafkaAdminClient | None = None
 
     async def open(self) -> None:
         counts = {"input": PARTITIONS, "output": PARTITIONS, "dlq": 1}
@@ -102,6 +104,8 @@ class PipelineBench:
     async def close(self) -> None:
         if self.handle is not None:
             await asyncio.to_thread(spawn.end, self.handle, 4.0)
+        if self._admin is not None:
+            await self._admin.close()
         await self._consumer.stop()
         await self._producer.stop()
 
@@ -147,6 +151,14 @@ class PipelineBench:
         return await self.collect(
             lambda: all(one.id in self.outputs for one in given), within_s, f"{len(given)} outputs"
         )
+
+    async def committed(self) -> int:
+        """How many records of the input the group has committed past."""
+        if self._admin is None:
+            self._admin = AIOKafkaAdminClient(bootstrap_servers=self.direct)
+            await self._admin.start()
+        offsets = await self._admin.list_consumer_group_offsets(self.group)
+        return sum(found.offset for at, found in offsets.items() if at.topic == self.topics["input"])
 
     def log(self) -> str:
         return Path(self.recipe.log).read_text(encoding="utf-8", errors="replace")

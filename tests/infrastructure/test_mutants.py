@@ -15,7 +15,7 @@ from pipeline_bench import Given, InsideBench, inside, running, tick
 
 from chaosd.envelope import wire
 from chaosd.envelope.poison import spoil
-from chaosd.target.mutants import commits_past_unfinished
+from chaosd.target.mutants import commits_past_unfinished, leaks_connections
 
 
 def poison() -> Given:
@@ -30,8 +30,10 @@ async def test_auto_commit_loses_what_is_in_work_when_it_is_killed(stack, tmp_pa
         await bench.answered(first)
         lost = [tick(f"AUTO-{number}") for number in range(20)]
         await bench.send(lost)
-        await asyncio.sleep(0.1)  # received and committed, waiting for a worker
-        await bench.kill()
+        async with asyncio.timeout(5):
+            while await bench.committed() <= len(first):
+                await asyncio.sleep(0.01)
+        await bench.kill()  # while what it has committed waits for a worker
         bench.start()
         await bench.ready()
         after = [tick(f"AUTO-{number}") for number in range(20)]
@@ -279,18 +281,18 @@ async def test_commits_past_unfinished_loses_what_the_slow_worker_had(stack, tmp
         assert not any(one.id in bench.outputs for one in slow)
 
 
-async def test_leaks_keep_what_they_should_let_go(stack, tmp_path):
+async def test_leaks_keep_what_they_should_let_go(stack, tmp_path, monkeypatch):
     async with inside(stack, tmp_path, "leaks_memory") as bench:
         given = ticks()
         await bench.send(given)
         await bench.answered(given)
         assert sum(map(len, bench.pipeline._kept)) >= 20_000 * len(given)
+    monkeypatch.setattr(leaks_connections, "_EVERY_S", 0)
     async with inside(stack, tmp_path, "leaks_connections") as bench:
         for _ in range(3):
             given = ticks()
             await bench.send(given)
             await bench.answered(given)
-            await asyncio.sleep(0.2)
         there = await bench.pipeline.parts.dedup._redis.client_list()
         assert len(there) >= 4
 
