@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from chaosd.kernel.clock import SECOND, Clock, SystemClock
 from chaosd.kernel.errors import StackError
 from chaosd.process import patience, spawn
-from chaosd.target.progress import group_state, open_admin
+from chaosd.target.progress import GroupState, group_state, open_admin
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
@@ -58,16 +58,26 @@ async def groups_stable(names: tuple[str, ...], bootstrap: str, clock: Clock | N
     async with _Groups(bootstrap) as groups:
         while True:
             look_ns = clock.now_ns()
-            missing = [name for name in names if not await groups.stable(name)]
+            found = {name: await groups.state(name) for name in names}
+            missing = {name: state for name, state in found.items() if not state.ready}
             if not missing:
                 return low_ns, clock.now_ns()
             if look_ns > deadline_ns:
-                raise StackError(
-                    f"after {limit_s:g} s nobody reads as consumer group {missing[0]!r}",
-                    remedy="does the target file name the group that the pipeline uses?",
-                )
+                raise _nobody_reads(limit_s, *next(iter(missing.items())))
             low_ns = look_ns
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _nobody_reads(limit_s: float, group: str, state: GroupState) -> StackError:
+    if state.given_nothing:
+        return StackError(
+            f"after {limit_s:g} s the members of consumer group {group!r} have no partition to read",
+            remedy="a client that began before its topics were there may look for them after minutes: start it again",
+        )
+    return StackError(
+        f"after {limit_s:g} s nobody reads as consumer group {group!r}",
+        remedy="does the target file name the group that the pipeline uses?",
+    )
 
 
 class _Groups:
@@ -84,14 +94,15 @@ class _Groups:
         if self._admin is not None:
             await self._admin.close()
 
-    async def stable(self, group: str) -> bool:
+    async def state(self, group: str) -> GroupState:
+        """As Kafka tells it; with no word and no member where it does not answer."""
         from aiokafka.errors import KafkaError  # noqa: PLC0415 - `chaosd heal` must begin within a second, without it
 
         try:
             self._admin = self._admin or await open_admin(self._bootstrap)
-            return (await group_state(self._admin, group)).ready
+            return await group_state(self._admin, group)
         except (KafkaError, OSError, TimeoutError):
-            return False
+            return GroupState("", 0)
 
 
 async def _lacks(log: Path, log_from: int, ready: Mapping[str, str], groups: _Groups) -> str:
@@ -104,7 +115,10 @@ async def _lacks(log: Path, log_from: int, ready: Mapping[str, str], groups: _Gr
         return f"{url} to answer with 2xx"
     # Of several inputs each may have a group of its own: one a line.
     for group in ready.get("group", "").splitlines():
-        if not await groups.stable(group):
+        state = await groups.state(group)
+        if state.given_nothing:
+            return f"partitions for the members of consumer group {group!r}"
+        if not state.ready:
             return f"a Stable consumer group {group!r} with a member"
     return ""
 

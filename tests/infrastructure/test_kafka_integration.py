@@ -12,6 +12,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import InvalidPartitionsError
 
+from chaosd.kernel.errors import StackError
+from chaosd.process import patience
+from chaosd.target import ready
 from chaosd.testbed import topics
 from chaosd.testbed.record import Topic
 
@@ -141,6 +144,25 @@ async def test_two_members_of_a_group_share_its_partitions(stack, topic):
                 assert time.monotonic() < deadline, "waited for the group to share its partitions"
                 await asyncio.sleep(0.05)
             assert first.assignment().isdisjoint(second.assignment())
+
+
+async def test_a_group_whose_topic_is_not_there_yet_reads_nothing_and_is_not_ready(stack, monkeypatch):
+    monkeypatch.setattr(ready, "_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(patience, "scale", lambda: 1)
+    name, direct = f"late-{secrets.token_hex(4)}", str(stack.endpoints.direct.kafka)
+    early = consumer(stack, group_id=name, metadata_max_age_ms=1_000)
+    await early.start()
+    try:
+        early.subscribe(pattern=name)  # by its name aiokafka would wait for the topic; other clients do not
+        with pytest.raises(StackError, match=f"the members of consumer group '{name}' have no partition to read"):
+            await ready.groups_stable((name,), direct)
+        await topics.create(direct, [Topic(name, "input", PARTITIONS)])
+        monkeypatch.undo()
+        await ready.groups_stable((name,), direct)
+        assert len(early.assignment()) == PARTITIONS
+    finally:
+        await early.stop()
+        await topics.delete(direct, [name])
 
 
 async def test_creating_a_topic_that_is_there_is_an_answer_not_an_error(stack, topic):

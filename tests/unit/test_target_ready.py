@@ -13,6 +13,7 @@ from chaosd.conductor import restarts
 from chaosd.kernel.errors import StackError, UsageError
 from chaosd.process import patience, spawn
 from chaosd.target import ready
+from chaosd.target.progress import GroupState
 from chaosd.testbed.record import Replica
 from chaosd.traffic import identify
 
@@ -55,8 +56,8 @@ async def test_several_groups_must_all_be_there(tmp_path):
     stable = {"a"}
 
     class Groups:
-        async def stable(self, group: str) -> bool:
-            return group in stable
+        async def state(self, group: str) -> GroupState:
+            return GroupState("Stable" if group in stable else "PreparingRebalance", members=1, partitions=4)
 
     async def missing() -> str:
         return await ready._lacks(tmp_path / "log", 0, {"group": "a\nb"}, Groups())  # type: ignore[arg-type]
@@ -64,6 +65,13 @@ async def test_several_groups_must_all_be_there(tmp_path):
     assert "consumer group 'b'" in await missing()
     stable.add("b")
     assert not await missing()
+
+
+def test_members_without_a_partition_read_nothing_and_those_who_do_not_tell_are_believed():
+    for partitions, reads in ((0, False), (1, True), (None, True)):
+        state = GroupState("Stable", members=1, partitions=partitions)
+        assert (state.ready, state.given_nothing) == (reads, not reads)
+    assert not GroupState("Stable", members=0, partitions=0).given_nothing
 
 
 async def test_a_process_that_names_nothing_serves_at_once(tmp_path):
