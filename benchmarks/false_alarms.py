@@ -124,7 +124,8 @@ def show(samples: dict[tuple[str, int], Sample]) -> None:
     """The table: the last try of each seed, and how many needed more than one."""
     wanted = Counter(case.experiment for case, _ in plan())
     heads = ("seeds", "PASS", "FAIL", "INCONCLUSIVE", "tried again", "allowed duplicates", "median s")
-    print(f"{'experiment':<24}" + "".join(f"{head:>20}" for head in heads))
+    width = max(map(len, wanted))
+    print(f"{'experiment':<{width}}" + "".join(f"{head:>20}" for head in heads))
     for name in sorted(wanted, key=lambda name: (name not in NAMED, name)):
         own = [sample for sample in samples.values() if sample.experiment == name]
         last = Counter(sample.tries[-1].verdict for sample in own)
@@ -140,7 +141,7 @@ def show(samples: dict[tuple[str, int], Sample]) -> None:
             duplicates,
             took,
         )
-        print(f"{name:<24}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"{name:<{width}}" + "".join(f"{cell:>20}" for cell in cells))
     whole = Counter(sample.tries[-1].verdict for sample in samples.values())
     grades = ", ".join(f"{whole[grade.name]} {grade.name}" for grade in Grade)
     print(f"\n{len(samples)} of {sum(wanted.values())} runs: {grades}; hold: no FAIL")

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -15,6 +16,7 @@ from aiokafka.errors import InvalidPartitionsError
 from chaosd.kernel.errors import StackError
 from chaosd.process import patience
 from chaosd.target import ready
+from chaosd.target.progress import group_state, open_admin
 from chaosd.testbed import topics
 from chaosd.testbed.record import Topic
 
@@ -51,6 +53,15 @@ def consumer(stack, *topics: str, **options: object) -> AIOKafkaConsumer:
         retry_backoff_ms=20,
         **options,
     )
+
+
+@asynccontextmanager
+async def opened(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = await open_admin(bootstrap)
+    try:
+        yield admin
+    finally:
+        await admin.close()
 
 
 async def read(source: AIOKafkaConsumer, count: int, within_s: float = 10.0) -> list[ConsumerRecord]:
@@ -147,19 +158,24 @@ async def test_two_members_of_a_group_share_its_partitions(stack, topic):
 
 
 async def test_a_group_whose_topic_is_not_there_yet_reads_nothing_and_is_not_ready(stack, monkeypatch):
-    monkeypatch.setattr(ready, "_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(ready, "_TIMEOUT_S", 0.1)
     monkeypatch.setattr(patience, "scale", lambda: 1)
     name, direct = f"late-{secrets.token_hex(4)}", str(stack.endpoints.direct.kafka)
     early = consumer(stack, group_id=name, metadata_max_age_ms=1_000)
     await early.start()
     try:
         early.subscribe(pattern=name)  # by its name aiokafka would wait for the topic; other clients do not
+        async with asyncio.timeout(20), opened(direct) as admin:
+            while not (await group_state(admin, name)).given_nothing:
+                await asyncio.sleep(0.05)
         with pytest.raises(StackError, match=f"the members of consumer group '{name}' have no partition to read"):
             await ready.groups_stable((name,), direct)
         await topics.create(direct, [Topic(name, "input", PARTITIONS)])
         monkeypatch.undo()
         await ready.groups_stable((name,), direct)
-        assert len(early.assignment()) == PARTITIONS
+        async with asyncio.timeout(5):
+            while len(early.assignment()) < PARTITIONS:
+                await asyncio.sleep(0.01)
     finally:
         await early.stop()
         await topics.delete(direct, [name])
