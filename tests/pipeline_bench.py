@@ -23,6 +23,7 @@ from chaosd.envelope.kinds import EventType
 from chaosd.process import spawn
 from chaosd.stack.stack import Stack
 from chaosd.target import launch
+from chaosd.target.progress import open_admin
 from chaosd.target.reference.app import assemble
 from chaosd.target.reference.noise import Noise
 from chaosd.target.reference.pipeline import Pipeline
@@ -155,8 +156,7 @@ class PipelineBench:
     async def committed(self) -> int:
         """How many records of the input the group has committed past."""
         if self._admin is None:
-            self._admin = AIOKafkaAdminClient(bootstrap_servers=self.direct)
-            await self._admin.start()
+            self._admin = await open_admin(self.direct)
         offsets = await self._admin.list_consumer_group_offsets(self.group)
         return sum(found.offset for at, found in offsets.items() if at.topic == self.topics["input"])
 

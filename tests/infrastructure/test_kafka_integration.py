@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -16,7 +15,6 @@ from aiokafka.errors import InvalidPartitionsError
 from chaosd.kernel.errors import StackError
 from chaosd.process import patience
 from chaosd.target import ready
-from chaosd.target.progress import group_state, open_admin
 from chaosd.testbed import topics
 from chaosd.testbed.record import Topic
 
@@ -53,15 +51,6 @@ def consumer(stack, *topics: str, **options: object) -> AIOKafkaConsumer:
         retry_backoff_ms=20,
         **options,
     )
-
-
-@asynccontextmanager
-async def opened(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = await open_admin(bootstrap)
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def read(source: AIOKafkaConsumer, count: int, within_s: float = 10.0) -> list[ConsumerRecord]:
@@ -165,8 +154,8 @@ async def test_a_group_whose_topic_is_not_there_yet_reads_nothing_and_is_not_rea
     await early.start()
     try:
         early.subscribe(pattern=name)  # by its name aiokafka would wait for the topic; other clients do not
-        async with asyncio.timeout(20), opened(direct) as admin:
-            while not (await group_state(admin, name)).given_nothing:
+        async with asyncio.timeout(20), ready._Groups(direct) as groups:
+            while not (await groups.state(name)).given_nothing:
                 await asyncio.sleep(0.05)
         with pytest.raises(StackError, match=f"the members of consumer group '{name}' have no partition to read"):
             await ready.groups_stable((name,), direct)

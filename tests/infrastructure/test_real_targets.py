@@ -64,7 +64,7 @@ def passes_with_its_letters(ran: Ran) -> None:
     assert {"LOST", "MISSING-ERROR", "WRONG-ERROR", "CORRUPT"} <= set(certificate["by_class"])
 
 
-@pytest.mark.parametrize("example", ["two-inputs", "node"])
+@pytest.mark.parametrize("example", ["plain", "two-inputs", "node"])
 async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, example):
     """Loops of the examples: other topics, one or two of them, other JSON, other dead letters."""
     folder = EXAMPLES / example

@@ -43,7 +43,7 @@ async def command(tmp_path) -> AsyncIterator[Command]:
 
 @dataclass(frozen=True)
 class Up:
-    """A stack that a command started, for the tests that leave it as it was."""
+    """A stack that a command started, for the tests that leave it serving."""
 
     command: Command
     folder: Path
@@ -77,6 +77,7 @@ async def test_a_stack_that_is_up_serves_runs_and_outlives_the_command_that_star
     record = records.load(up.folder)
     assert (record.kept, record.owner) == (True, None)
     assert await recover() == []
+    assert (await up.command("status")).output
     assert spawn.marked(record.marker)
 
 
@@ -125,12 +126,12 @@ async def test_mistakes_are_told_in_a_line_with_a_remedy(command):
 
 
 async def test_down_ends_a_stack_whose_record_is_lost(command, tmp_path):
-    folder = tmp_path / "state" / "testbeds" / "default"
-    await command("up")
+    folder = tmp_path / "state" / "testbeds" / "shared"
+    await command("up", "--name", "shared")
     handles = spawn.marked(str(folder))
     assert len(handles) >= 4
     (folder / "stack.json").write_text("torn")
-    assert (await command("down")).code == 0
+    assert (await command("down", "shared")).code == 0
     assert not any(spawn.alive(handle) for handle in handles)
     assert not folder.exists()
 

@@ -39,6 +39,9 @@ async def test_two_stacks_run_side_by_side_and_one_ends_alone(stack, tmp_path):
     assert spawn.marked(str(folder)) == []
     await provider.down(second)
     assert [path.name for path in folder.iterdir()] == ["leases"], "what others put there stays"
+    (folder / "leases").rmdir()
+    await provider.down(second)
+    assert not folder.exists()
     for name in PARTS:
         await stack.ready(name)
 
