@@ -5,6 +5,7 @@ The run takes place once, for the first of them that asks; the others read what 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,9 @@ class ChaosItem(pytest.Item):
         self.user_properties.extend((f"chaosd_{name}", value) for name, value in outcome.properties().items())
         self.check(outcome)
 
+    @abstractmethod
     def check(self, outcome: Outcome) -> None:
         """Raise for what is not as it must be."""
-        raise NotImplementedError
 
     @property
     def experiment(self) -> ChaosExperiment:

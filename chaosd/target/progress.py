@@ -29,12 +29,16 @@ class GroupState:
     @property
     def ready(self) -> bool:
         """Whether the group has a member and its partitions are given out."""
-        return self.state == "Stable" and self.members > 0 and self.partitions != 0
+        return self._settled and self.partitions != 0
 
     @property
     def given_nothing(self) -> bool:
         """Whether it has members for whom there is no partition: their client does not know the topics yet."""
-        return self.state == "Stable" and self.members > 0 and self.partitions == 0
+        return self._settled and self.partitions == 0
+
+    @property
+    def _settled(self) -> bool:
+        return self.state == "Stable" and self.members > 0
 
 
 async def group_state(admin: AIOKafkaAdminClient, group: str) -> GroupState:

@@ -58,12 +58,11 @@ async def groups_stable(names: tuple[str, ...], bootstrap: str, clock: Clock | N
     async with _Groups(bootstrap) as groups:
         while True:
             look_ns = clock.now_ns()
-            found = {name: await groups.state(name) for name in names}
-            missing = {name: state for name, state in found.items() if not state.ready}
+            missing = [(name, state) for name in names if not (state := await groups.state(name)).ready]
             if not missing:
                 return low_ns, clock.now_ns()
             if look_ns > deadline_ns:
-                raise _nobody_reads(limit_s, *next(iter(missing.items())))
+                raise _nobody_reads(limit_s, *missing[0])
             low_ns = look_ns
             await asyncio.sleep(_LOOK_EVERY_S)
 

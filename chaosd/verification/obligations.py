@@ -60,15 +60,13 @@ def voided(case: Case, envelopes: Rows, *, if_lost: bool = False) -> np.ndarray:
     ]
     if not faults and not case.run.deletions:
         return np.zeros(len(envelopes), bool)
-    until = committed_ns(case, envelopes) + case.run.limit_ns
-    if not if_lost:
-        until = np.minimum(until, result_ns(envelopes))
+    seen_ns = np.full(len(envelopes), NEVER_NS) if if_lost else result_ns(envelopes)
+    until = np.minimum(committed_ns(case, envelopes) + case.run.limit_ns, seen_ns)
     from_ns = sent_ns(envelopes)
     found = overlaps(from_ns, until, np.array(faults, np.int64).reshape(-1, 2))
     for deletion in case.run.deletions:
         taken = overlaps(from_ns, until, np.array([_unseen(case, deletion)], np.int64))
-        if not if_lost:  # what was seen in spite of a standstill was not taken
-            taken &= result_ns(envelopes) >= deletion.call_ns
+        taken &= seen_ns >= deletion.call_ns  # what was seen in spite of a standstill was not taken
         found |= taken & ((envelopes["kind"] == 0) | (deletion.role is Role.DLQ))
     return np.asarray(found)
 
