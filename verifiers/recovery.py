@@ -7,7 +7,8 @@ not_recovered  the same, and calm was not seen again
 too_late       the 99th percentile of the latency outside faults is above what the experiment allows
 
 Undecided: baseline_missing, baseline_unstable, baseline_too_slow, too_short, judge_stalled, generator_late,
-not_decided, not_healed. `capacity` beside a FAIL: its backlog explains it. Definitions: verification/recovering.py.
+not_decided, not_healed, and part_slow: a FAIL that stands only by what waited while a part itself was slow. `capacity`
+beside a FAIL: its backlog explains it. Definitions: verification/recovering.py, verification/health.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from chaosd.journal.model import Partition
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict, Witness
 from chaosd.verification.baseline import Baseline, measure, percentile, reused
-from chaosd.verification.case import NEVER_NS, Case, overlaps
+from chaosd.verification.case import NEVER_NS, Case, SlowPart, overlaps
 from chaosd.verification.episodes import episodes
 from chaosd.verification.figures import figures, headroom
 from chaosd.verification.recovering import Recovery, View, judge_episode, views
@@ -52,6 +53,8 @@ def conclude(case: Case, known: Waiting) -> Verdict:
     late = _outside(case, known, recoveries, details)
     found = [reason for recovery in recoveries for reason in recovery.reasons]
     reasons = tuple(dict.fromkeys((*found, *late, *blocked, *(("not_healed",) if unhealed else ()))))
+    if any(reason.startswith("part_slow") for reason in reasons):
+        details["slow_parts"] = [_slow(case, one) for one in case.slow[: case.witness_limit]]
     return _verdict(case, reasons, recoveries, known, details)
 
 
@@ -114,6 +117,9 @@ def _outside(case: Case, known: Waiting, recoveries: list[Recovery], details: di
     low_ns, high_ns = percentile(times(rows).low_ns, 99), percentile(times(rows).high_ns, 99)
     details["p99_outside_faults_ms"] = [round(low_ns / MS, 3), _ms(high_ns)]
     if low_ns > limit_ns:
+        spared = rows[~overlaps(rows["due_ns"], rows["due_ns"] + limit_ns, case.slow_spans())]
+        if not len(spared) or percentile(times(spared).low_ns, 99) <= limit_ns:
+            return case.blamed(int(rows["due_ns"].min()), int(rows["due_ns"].max()) + limit_ns)
         return ("too_late",)
     return ("latency_not_decided",) if high_ns > limit_ns else ()
 
@@ -136,6 +142,16 @@ def _told(case: Case, recovery: Recovery, high: View, known: Waiting, threshold_
         "reasons": reasons,
         "headroom": room,
         **(figures(case.run, recovery, high, known.rows, threshold_ns) if case.explained else {}),
+    }
+
+
+def _slow(case: Case, part: SlowPart) -> dict[str, Any]:
+    since_s = ((at_ns - case.run.started_ns) / SECOND for at_ns in (part.from_ns, part.until_ns))
+    return {
+        "part": part.on,
+        "between_s": [round(at_s, 2) for at_s in since_s],
+        "median_ms": _ms(part.median_ns),
+        "before_ms": _ms(part.before_ns),
     }
 
 

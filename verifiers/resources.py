@@ -26,7 +26,7 @@ from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict, Witness
 from chaosd.verification.baseline import percentile
-from chaosd.verification.case import NEVER_NS, Case, merge_spans
+from chaosd.verification.case import NEVER_NS, Case, merge_spans, overlaps
 from chaosd.verification.trend import Trend, trend
 from chaosd.verification.verifier import Verifier
 from chaosd.verification.waiting import BASELINE, LATER, WAITING, times, waiting
@@ -182,6 +182,10 @@ def _degraded(case: Case, rows: np.ndarray) -> Finding:
     after = [percentile(later.low_ns, 50), percentile(later.high_ns, 50)]
     told = {"before_ms": [round(ns / MS, 3) for ns in before], "after_ms": [round(ns / MS, 3) for ns in after]}
     if after[0] > _worse(before[1]):
+        spared = later[~overlaps(later.due_ns, later.due_ns, case.slow_spans())]
+        if len(spared) < _RESULTS or percentile(spared.low_ns, 50) <= _worse(before[1]):
+            slow = case.blamed(int(later.due_ns.min()), int(later.due_ns.max()))
+            return Finding("", slow[0], "latency", told)
         return Finding("DEGRADED", "", "latency", told)
     return Finding("", "resources_not_decided" if after[1] > _worse(before[0]) else "", "latency", told)
 

@@ -18,7 +18,7 @@ ATTEMPTS_MAX = 3
 _ENVIRONMENT = frozenset(
     {
         "baseline_too_slow", "baseline_unstable", "generator_late", "generator_poisoned", "judge_stalled",
-        "latency_not_decided", "no_bite", "not_decided", "not_injected", "stack_unhealthy", "too_short",
+        "latency_not_decided", "no_bite", "not_decided", "not_injected", "part_slow", "stack_unhealthy", "too_short",
     }
 )  # fmt: skip
 
@@ -93,6 +93,6 @@ def again(case: Case, attempts: Sequence[Attempt]) -> bool:
 
 
 def _bare(reason: str) -> str:
-    """`no_bite:1-latency-redis` and `recovery:judge_stalled` without what they are about, or who says it."""
+    """`no_bite:1-latency-redis` and `recovery:part_slow:kafka` without what they are about, and who says it."""
     before, _, behind = reason.partition(":")
-    return before if before in reasons.EFFECTS or not behind else behind
+    return before if before in reasons.EFFECTS or not behind else behind.partition(":")[0]

@@ -24,11 +24,26 @@ _NO_SPANS = np.zeros((0, 2), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
+class SlowPart:
+    """A span in which a part answered chaosd itself much later than before the faults, past all proxies.
+
+    `median_ns` is what its answers usually took in the span, `before_ns` what they took before.
+    """
+
+    on: str
+    from_ns: int
+    until_ns: int
+    median_ns: int
+    before_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One run before the judge. `stalls` are spans in which the tap may have seen late what was there early;
     `progress`, `resources` and `exposure` are those of `journal.columns`, `progress` with the numbers of input
     partitions (journal/inputs.py); `drained` says for each of these whether its drain is proved, the last one stands
-    for records that are in none; `witness_limit` None shows every witness of a class.
+    for records that are in none; `witness_limit` None shows every witness of a class; `slow` is what the parts
+    themselves took their time for (verification/health.py).
     """
 
     run: RunFacts
@@ -38,6 +53,7 @@ class Case:
     resources: np.ndarray
     exposure: np.ndarray
     witness_limit: int | None = WITNESSES
+    slow: tuple[SlowPart, ...] = ()
 
     def unlimited(self) -> Case:
         """The same case with every witness shown, and nothing explained: the certificate counts them."""
@@ -83,6 +99,16 @@ class Case:
         """The fault spans, and in the same way those in which the stack itself failed."""
         sick = [(span.from_ns, span.until_ns + after_ns) for span in self.run.unhealthy]
         return np.concatenate((self.fault_spans(after_ns), np.array(sick, np.int64).reshape(-1, 2)))
+
+    def slow_spans(self, around_ns: int = 0) -> np.ndarray:
+        """The spans in which some part was slow, each `around_ns` longer at both ends."""
+        spans = [(one.from_ns - around_ns, one.until_ns + around_ns) for one in self.slow]
+        return np.array(spans, np.int64).reshape(-1, 2)
+
+    def blamed(self, from_ns: int, until_ns: int) -> tuple[str, ...]:
+        """The reasons `part_slow:PART`, of each part that was slow at some time of [from, until]."""
+        parts = (one.on for one in self.slow if one.from_ns <= until_ns and one.until_ns >= from_ns)
+        return tuple(f"part_slow:{on}" for on in dict.fromkeys(parts))
 
 
 def open_case(history: History) -> Case:

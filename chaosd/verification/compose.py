@@ -15,7 +15,7 @@ from chaosd.verification.census import Census, count
 from chaosd.verification.certificate import Certificate, Copy
 from chaosd.verification.cores import Folds, conclude, crew, fold
 from chaosd.verification.exposure import MISSING, UNKNOWN, FaultVerdict, gather, judge_fault
-from chaosd.verification.health import unhealthy
+from chaosd.verification.health import slow_parts, unhealthy
 from chaosd.verification.obligations import all_drained
 from chaosd.verification.verifier import Verifier
 
@@ -61,7 +61,8 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
     """Judge a run by those verifiers that apply to it. Pure: the same history and verifiers give the same judgement."""
     opened = open_case(history)
     evidence = gather(history)
-    case = replace(opened, run=replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries)))
+    run = replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries))
+    case = replace(opened, run=run, slow=slow_parts(run, evidence.canaries))
     census = count(history)
     verifiers = [verifier for verifier in verifiers if verifier.applies(case)]
     shares, certificate = tuple(history.partitions()), None

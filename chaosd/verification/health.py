@@ -1,33 +1,67 @@
 """Whether the stack itself stayed well: chaosd's own probes on the DIRECT side, outside faults on that part.
 
 A part that looks to the target like a broken target's fault must not be charged to it: at least two failures in a row
-over at least one second make the run's claims about absence, time and errors void (verification/reasons.py).
+over at least one second make the run's claims about absence, time and errors void (verification/reasons.py). Nor must
+one that answers, but much later than before the faults: what waits meanwhile does not speak for a slow pipeline.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from chaosd.journal.columns import Path, ProbeOutcome
+from chaosd.journal.columns import Path, Probe, ProbeOutcome
 from chaosd.journal.model import RunFacts, Unhealthy
 from chaosd.kernel import names
-from chaosd.kernel.clock import SECOND
-from chaosd.verification.case import NEVER_NS, overlaps
+from chaosd.kernel.clock import MS, SECOND
+from chaosd.verification.case import NEVER_NS, SlowPart, overlaps
+from chaosd.verification.exposure import before_faults
 
 _FAILURES = 2
 _OVER_NS = SECOND
 # A probe's kept connection notices only at its next use that its part was restarted.
 _GRACE_NS = SECOND
+# A second of pings, of which the median counts: one late answer is the machine's jitter.
+_ANSWERS = 5
+_SLOWER, _SLOWER_BY_NS = 3, 10 * MS
 
 
 def unhealthy(run: RunFacts, canaries: np.ndarray) -> tuple[Unhealthy, ...]:
     """The spans of bad health, part by part, those that the run itself noted included."""
     spans = list(run.unhealthy)
     for number, part in enumerate(run.parts):
-        rows = canaries[(canaries["on"] == number) & (canaries["path"] == Path.DIRECT)]
-        rows = rows[~overlaps(rows["sent_ns"], rows["done_ns"], _faults_on(run, part))]
-        spans.extend(_failing(part, rows[np.argsort(rows["done_ns"], kind="stable")]))
+        spans.extend(_failing(part, _direct(run, canaries, number)))
     return tuple(spans)
+
+
+def slow_parts(run: RunFacts, canaries: np.ndarray) -> tuple[SlowPart, ...]:
+    """The spans in which parts answered late, part by part.
+
+    Late is a ping where the median of five, itself in the middle, is above three times that of the time before the
+    faults, and above 10 ms more.
+    """
+    found = []
+    for number, part in enumerate(run.parts):
+        rows = _direct(run, canaries, number)
+        rows = rows[rows["probe"] == Probe.PING]
+        taken = np.where(rows["outcome"] == ProbeOutcome.OK, rows["done_ns"] - rows["sent_ns"], NEVER_NS)
+        before = taken[before_faults(run).of(rows["done_ns"])]
+        if len(before) < _ANSWERS:
+            continue
+        usual_ns = int(np.median(before))
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(taken, _ANSWERS), axis=1)
+        # Each median speaks for the ping in the middle.
+        middle = rows[_ANSWERS // 2 :]
+        for start, end in _runs(medians > max(_SLOWER * usual_ns, usual_ns + _SLOWER_BY_NS)):
+            from_ns, until_ns = int(middle["sent_ns"][start]), int(middle["done_ns"][end - 1])
+            found.append(SlowPart(part, from_ns, until_ns, int(np.median(medians[start:end])), usual_ns))
+    return tuple(found)
+
+
+def _direct(run: RunFacts, canaries: np.ndarray, number: int) -> np.ndarray:
+    """The probes of one part past the proxies, outside of faults on it, in order of time."""
+    rows = canaries[(canaries["on"] == number) & (canaries["path"] == Path.DIRECT)]
+    rows = rows[~overlaps(rows["sent_ns"], rows["done_ns"], _faults_on(run, run.parts[number]))]
+    return np.asarray(rows[np.argsort(rows["done_ns"], kind="stable")])
 
 
 def _faults_on(run: RunFacts, part: str) -> np.ndarray:
@@ -40,11 +74,14 @@ def _faults_on(run: RunFacts, part: str) -> np.ndarray:
 
 
 def _failing(part: str, rows: np.ndarray) -> list[Unhealthy]:
-    bad = rows["outcome"] != ProbeOutcome.OK
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
     spans = []
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
+    for start, end in _runs(rows["outcome"] != ProbeOutcome.OK):
         from_ns, until_ns = int(rows["sent_ns"][start]), int(rows["done_ns"][end - 1])
         if end - start >= _FAILURES and until_ns - from_ns >= _OVER_NS:
             spans.append(Unhealthy(part, from_ns, until_ns, int(end - start)))
     return spans
+
+
+def _runs(which: np.ndarray) -> np.ndarray:
+    """Rows [start, end) of what is true in a row."""
+    return np.flatnonzero(np.diff(np.concatenate(([False], which, [False])).astype(np.int8))).reshape(-1, 2)

@@ -2,7 +2,8 @@
 
 t* = the least t ≥ clear with A ≤ θ on [t, t + H] and every envelope due in it sent, accepted and resolved within θ.
 R ∈ [t*_low − C_hi, t*_high − C_lo], floored at 0. The low view takes everything that is not known for well, the high
-view for bad; PASS needs the high one within the limit, FAIL the low one beyond it.
+view for bad; PASS needs the high one within the limit, FAIL the low one beyond it, also by a clock that stands still
+while a part itself is slow, until θ after it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chaosd.journal.model import RunFacts
 from chaosd.journal.table import Table
 from chaosd.kernel.clock import MS
 from chaosd.kernel.verdict import Grade
 from chaosd.verification.age import clean_from
 from chaosd.verification.baseline import Baseline
-from chaosd.verification.case import NEVER_NS, Case
+from chaosd.verification.case import NEVER_NS, Case, merge_spans
 from chaosd.verification.episodes import Episode
 from chaosd.verification.waiting import Waiting, high_age, high_longer, low_age, low_longer, oldest_at
 
@@ -30,6 +32,28 @@ class View:
 
     from_ns: np.ndarray
     until_ns: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Halts:
+    """A clock that stands still in spans, rows [from, until] that are merged: what it shows at the times of another."""
+
+    spans: np.ndarray
+
+    def at(self, times_ns: np.ndarray) -> np.ndarray:
+        """What it shows at these times; int64, like them."""
+        from_ns, until_ns = self.spans[:, 0], self.spans[:, 1]
+        stood = np.concatenate(([0], np.cumsum(until_ns - from_ns)))
+        ended = np.searchsorted(until_ns, times_ns, side="right")
+        inside = np.append(from_ns, np.iinfo(np.int64).max)[ended] < times_ns
+        return np.asarray(np.where(inside, np.append(from_ns, 0)[ended], times_ns) - stood[ended])
+
+    def of(self, view: View) -> View:
+        """The view by this clock, without what lies in one of its spans as a whole."""
+        ended = np.searchsorted(self.spans[:, 1], view.from_ns, side="left")
+        spans = np.vstack((self.spans, np.full((1, 2), np.iinfo(np.int64).max)))[ended]
+        left = (view.from_ns < spans[:, 0]) | (view.until_ns > spans[:, 1])
+        return View(self.at(view.from_ns[left]), self.at(view.until_ns[left]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +97,16 @@ def judge_episode(
     run = case.run
     traffic_ns, looked_ns = ends_ns
     zero_low, zero_high = episode.zero_low_ns, episode.zero_high_ns
-    t_low = clean_from(low.from_ns, low.until_ns, zero_low, run.hold_ns, 2 * NEVER_NS)
+    low_ns = _least(run, low, zero_low, zero_high, looked_ns)
     t_high = clean_from(high.from_ns, high.until_ns, zero_low, run.hold_ns, min(traffic_ns, looked_ns - threshold_ns))
-    low_ns = max(0, (looked_ns if t_low is None else t_low) - zero_high)
     high_ns = None if t_high is None else max(0, t_high - zero_low)
     culprit = -1
     if low_ns > run.limit_ns:
+        clock = Halts(merge_spans(case.slow_spans(threshold_ns)))
+        times_ns = clock.at(np.array([zero_low, zero_high, looked_ns])).tolist()
+        if _least(run, clock.of(low), *times_ns) <= run.limit_ns:
+            blamed = case.blamed(zero_low - threshold_ns, zero_high + run.limit_ns + run.hold_ns + threshold_ns)
+            return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, blamed, culprit)
         reasons = ("not_recovered" if high_ns is None else "too_slow",)
         return Recovery(episode, low_ns, high_ns, Grade.FAIL, reasons, _culprit(case, known, zero_high, looked_ns))
     short = traffic_ns < zero_high + run.limit_ns + run.hold_ns + threshold_ns
@@ -86,6 +114,12 @@ def judge_episode(
         return Recovery(episode, low_ns, high_ns, Grade.PASS, (), culprit)
     reasons = (*(("too_short",) if short else ()), *_widened(case, known, episode))
     return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, reasons or ("not_decided",), culprit)
+
+
+def _least(run: RunFacts, low: View, zero_low_ns: int, zero_high_ns: int, looked_ns: int) -> int:
+    """The least recovery time that agrees with what blocks for certain, ns."""
+    calm_ns = clean_from(low.from_ns, low.until_ns, zero_low_ns, run.hold_ns, 2 * NEVER_NS)
+    return max(0, (looked_ns if calm_ns is None else calm_ns) - zero_high_ns)
 
 
 def _view(blocks: list[tuple[np.ndarray, np.ndarray]]) -> View:

@@ -132,10 +132,12 @@ def test_only_what_the_environment_left_undecided_is_tried_again():
     assert again(RIGHT, [undecided] * (ATTEMPTS_MAX - 1))
     assert not again(RIGHT, [undecided] * ATTEMPTS_MAX)
     assert again(UNUSED, [attempt("INCONCLUSIVE", reasons=("not_exposed:x", "no_bite:x"))])
+    assert again(RIGHT, [attempt("INCONCLUSIVE", reasons=("recovery:part_slow:kafka",))])
     for decided in (
         attempt("FAIL", "LOST"),
         attempt("PASS"),
         attempt("INCONCLUSIVE", reasons=("recovery:judge_stalled", "no_loss:UNSEEN")),
+        attempt("INCONCLUSIVE", reasons=("recovery:part_slow:kafka", "recovery:not_healed:kafka")),
         attempt("INCONCLUSIVE", reasons=("not_exposed:x",)),
     ):
         assert not again(RIGHT, [decided])
