@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from waits import until
 
 from chaosd.kernel.clock import SystemClock
 from chaosd.process.control import Child
@@ -37,14 +38,6 @@ async def cluster(folder: Path, *, brokers: int = 3, replicas: int = 2) -> Async
     finally:
         await guard.send({"cmd": "disarm"})
         await guard.close()
-
-
-async def until(seen: Callable[[], object], waits_for: str, within_s: float = 20.0) -> None:
-    """Wait for a condition. Fails with what it waited for."""
-    began = time.monotonic()
-    while not seen():
-        assert time.monotonic() - began < within_s, f"waited {within_s} s for {waits_for}"
-        await asyncio.sleep(0.05)
 
 
 class Meter:

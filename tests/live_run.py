@@ -8,21 +8,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from waits import until
 
 from chaosd.conductor.client import RunHandle, RunRequest, start
 from chaosd.conductor.kept import Kept
 from chaosd.process import spawn
 from chaosd.testbed import record as records
 from chaosd.testbed.testbed import Testbed
-
-T = TypeVar("T")
 
 # A trickle through short phases: who kills a process asks what is healed, not how the pipeline recovered.
 _EXPERIMENT = """\
@@ -44,15 +43,6 @@ def experiment(
     path = folder / "one-fault.yaml"
     path.write_text(_EXPERIMENT.format(**told), encoding="utf-8")
     return str(path)
-
-
-async def until(condition: Callable[[], T], waits_for: str, within_s: float = 60.0) -> T:
-    """Wait until the condition gives something true; that is returned."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {within_s} s for {waits_for}"
-        await asyncio.sleep(0.01)
-    return value
 
 
 def facts(run_dir: Path, process: str = "conductor", kind: str = "") -> list[dict[str, Any]]:

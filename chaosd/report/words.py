@@ -105,7 +105,8 @@ REMEDIES = {
 def explain(code: str) -> str:
     """What a class or a reason means; empty for one that is plain words already.
 
-    Reasons may carry what they are about: `no_bite:redis-latency`, `no_loss: LOST`, `void:LOST`.
+    Reasons may carry what they are about, and who says it: `no_bite:redis-latency`, `no_loss: LOST`, `void:LOST`,
+    `recovery:part_slow:kafka`.
     """
     return _found(_WORDS, code)
 
@@ -116,7 +117,8 @@ def remedy(code: str) -> str:
 
 
 def _found(words: dict[str, str], code: str) -> str:
-    for piece in (code, code.partition(":")[0].strip(), code.rpartition(":")[2].strip()):
-        if found := words.get(piece):
+    first, *middle = code.split(":")
+    for piece in (code, first, *reversed(middle)):
+        if found := words.get(piece.strip()):
             return found
     return ""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_run import LiveRun, child_of, command, experiment, facts, judged, kill, kinds, living, until
+from live_run import LiveRun, child_of, command, experiment, facts, judged, kill, kinds, living
+from waits import until
 
 from chaosd.healing.recover import recover
 from chaosd.process import spawn

@@ -28,8 +28,8 @@ from live_run import (
     kill,
     kinds,
     living,
-    until,
 )
+from waits import until
 
 from chaosd.kernel.clock import SECOND
 from chaosd.testbed.testbed import Testbed

@@ -7,13 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from waits import blocking_until
 
 BUNDLED = Path(__file__).parents[2] / "examples/pytest/chaos/test_chaos_parts.py"
 EXPERIMENT = """\
@@ -143,15 +141,6 @@ def test_hurts_for_long(chaos_fault):
 """
 
 
-def until(condition: Callable[[], Any], deadline_s: float, what: str) -> Any:
-    end = time.monotonic() + deadline_s
-    while not (found := condition()):
-        if time.monotonic() > end:
-            pytest.fail(f"not within {deadline_s:g} s: {what}")
-        time.sleep(0.1)
-    return found
-
-
 class Suite:
     """A folder with tests, and the processes that belong to it."""
 
@@ -212,7 +201,7 @@ def suite(tmp_path):
         if process.poll() is None:
             process.kill()
         process.wait()
-    until(lambda: not made.testbeds(), 60, "the testbed is gone")
+    blocking_until(lambda: not made.testbeds(), "the testbed is gone", 60)
 
 
 @pytest.mark.slow
@@ -237,27 +226,27 @@ def test_two_workers_run_an_experiment_once_and_the_fixtures_on_testbeds_that_ar
         path.name for path in (suite.folder / "reports" / run_dir.name).iterdir()
     }
     assert suite.testbeds() == suite.leases() == []
-    assert until(lambda: not suite.processes(), 10, "no process is left") is True
+    assert blocking_until(lambda: not suite.processes(), "no process is left", 10) is True
 
 
 @pytest.mark.slow
 def test_an_interrupted_suite_heals_before_it_ends(suite):
     (suite.folder / "redis-late.chaos.yaml").write_text(EXPERIMENT, encoding="utf-8")
     running = suite.begin()
-    until(suite.leases, 120, "the fault is injected")
+    blocking_until(suite.leases, "the fault is injected", 120)
     running.send_signal(signal.SIGINT)
     assert running.wait(120) == 2, suite.said()
     assert "KeyboardInterrupt" in suite.said()
     assert suite.testbeds() == suite.leases() == []
-    assert until(lambda: not suite.processes(), 10, "no process is left") is True
+    assert blocking_until(lambda: not suite.processes(), "no process is left", 10) is True
 
 
 def test_an_interrupted_block_with_a_fault_heals_before_the_session_ends(suite):
     (suite.folder / "test_long.py").write_text(LONG, encoding="utf-8")
     running = suite.begin()
-    until(suite.leases, 120, "the fault is injected")
+    blocking_until(suite.leases, "the fault is injected", 120)
     running.send_signal(signal.SIGINT)
-    until(lambda: not suite.leases(), 30, "the fault is undone")
+    blocking_until(lambda: not suite.leases(), "the fault is undone", 30)
     assert running.wait(120) == 2, suite.said()
     assert suite.testbeds() == []
 
@@ -265,9 +254,9 @@ def test_an_interrupted_block_with_a_fault_heals_before_the_session_ends(suite):
 def test_a_suite_that_is_killed_in_a_block_with_a_fault_leaves_nothing(suite):
     (suite.folder / "test_long.py").write_text(LONG, encoding="utf-8")
     running = suite.begin()
-    until(suite.leases, 120, "the fault is injected")
+    blocking_until(suite.leases, "the fault is injected", 120)
     running.kill()
     running.wait()
-    until(lambda: not suite.leases(), 10, "the fault is undone")
-    until(lambda: not suite.testbeds(), 60, "the testbed is gone")
-    until(lambda: not suite.processes(), 60, "no process is left")
+    blocking_until(lambda: not suite.leases(), "the fault is undone", 10)
+    blocking_until(lambda: not suite.testbeds(), "the testbed is gone", 60)
+    blocking_until(lambda: not suite.processes(), "no process is left", 60)

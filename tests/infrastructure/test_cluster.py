@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cluster_bench import cluster, metered, until
+from cluster_bench import cluster, metered
+from waits import until
 
 from chaosd.faults.table import FAULTS
 from chaosd.kernel.errors import UsageError

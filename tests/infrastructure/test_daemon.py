@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waits import blocking_until
 
 EXPERIMENT = """\
 chaosd: 1
@@ -29,15 +29,6 @@ expect:
   recovery: {within: 2s, from: heal}
 """
 TOKEN = "a-token-for-this-test"
-
-
-def until(condition: Callable[[], Any], deadline_s: float, what: str) -> Any:
-    end = time.monotonic() + deadline_s
-    while not (found := condition()):
-        if time.monotonic() > end:
-            pytest.fail(f"not within {deadline_s:g} s: {what}")
-        time.sleep(0.1)
-    return found
 
 
 class Daemon:
@@ -81,7 +72,7 @@ class Daemon:
         return [line for line in said if line.get("event") == event]
 
     def get(self, path: str, token: str = TOKEN) -> tuple[int, str]:
-        port = until(lambda: self.said("listening"), 30, "the daemon listens")[-1]["port"]
+        port = blocking_until(lambda: self.said("listening"), "the daemon listens", 30)[-1]["port"]
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
@@ -141,16 +132,18 @@ def daemon(tmp_path) -> Iterator[Callable[[str], Daemon]]:
 def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_everything(daemon):
     """Three runs: one whose conductor is killed, one that is left alone, one in whose fault the daemon is ended."""
     one = daemon("every: 1s")
-    until(one.leases, 120, "the fault is injected")
+    blocking_until(one.leases, "the fault is injected", 120)
     (conductor,) = [line for line in one.processes() if line.rstrip().endswith("-m chaosd.conductor")]
     os.kill(int(conductor.split()[0]), signal.SIGKILL)
-    until(lambda: not one.leases(), 10, "the fault is undone")
-    dead = until(lambda: [run for run in one.runs() if run["exit"] is not None], 60, "the run has ended")[-1]
+    blocking_until(lambda: not one.leases(), "the fault is undone", 10)
+    dead = blocking_until(lambda: [run for run in one.runs() if run["exit"] is not None], "the run has ended", 60)[-1]
     assert dead["exit"] == 5
     assert dead["verdict"] != "PASS"
 
     another_daemon_is_refused_its_testbed(one)
-    ended = until(lambda: [run for run in one.runs() if run["exit"] not in (None, 5)], 180, "a run has ended")[0]
+    ended = blocking_until(lambda: [run for run in one.runs() if run["exit"] not in (None, 5)], "a run has ended", 180)[
+        0
+    ]
     assert ended["verdict"] in ("PASS", "INCONCLUSIVE"), ended
     assert ended["exit"] == {"PASS": 0, "INCONCLUSIVE": 3}[ended["verdict"]]
     assert (one.folder / "runs" / ended["run_id"] / "verdict.json").is_file()
@@ -164,13 +157,13 @@ def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_every
     assert last["run"] == ended["id"]
 
     # The next run uses the same testbed; the signal comes while its fault is on.
-    until(lambda: one.leases() and len(one.runs()) == 3, 120, "the third run's fault is injected")
+    blocking_until(lambda: one.leases() and len(one.runs()) == 3, "the third run's fault is injected", 120)
     assert one.testbeds() == [one.name]
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(120) == 0, one.log.read_text(encoding="utf-8")[-2000:]
     assert one.leases() == []
     assert one.testbeds() == []
-    assert until(lambda: not one.processes(), 10, "no process is left") is True
+    assert blocking_until(lambda: not one.processes(), "no process is left", 10) is True
     assert [(event["state"], event["fault"]) for event in one.said("fault")][-2:] == [
         ("injected", "latency"),
         ("healed", "latency"),
@@ -188,12 +181,12 @@ def another_daemon_is_refused_its_testbed(one: Daemon) -> None:
 @pytest.mark.slow
 def test_a_daemon_that_is_killed_leaves_nothing_and_the_next_one_says_so(daemon):
     one = daemon("every: 10m")
-    until(one.leases, 120, "the fault is injected")
+    blocking_until(one.leases, "the fault is injected", 120)
     one.process.kill()
     one.process.wait()
-    until(lambda: not one.leases(), 10, "the fault is undone")
-    until(lambda: not one.testbeds(), 60, "the testbed is gone")
-    until(lambda: not one.processes(), 60, f"no process is left: {one.processes()}")
+    blocking_until(lambda: not one.leases(), "the fault is undone", 10)
+    blocking_until(lambda: not one.testbeds(), "the testbed is gone", 60)
+    blocking_until(lambda: not one.processes(), f"no process is left: {one.processes()}", 60)
 
     (one.folder / "late.yaml").write_text(EXPERIMENT.replace("latency, on", "latencie, on"), encoding="utf-8")
     wrong = one.start("--once")
@@ -202,6 +195,6 @@ def test_a_daemon_that_is_killed_leaves_nothing_and_the_next_one_says_so(daemon)
 
     (one.folder / "late.yaml").write_text(EXPERIMENT, encoding="utf-8")
     one.process = one.start()
-    assert until(lambda: one.said("an earlier daemon died"), 30, "the death is noticed")[0]["runs"] == 1
-    dead = until(lambda: one.said("listening")[1:] and one.runs(), 60, "it serves again")[-1]
+    assert blocking_until(lambda: one.said("an earlier daemon died"), "the death is noticed", 30)[0]["runs"] == 1
+    dead = blocking_until(lambda: one.said("listening")[1:] and one.runs(), "it serves again", 60)[-1]
     assert (dead["exit"], dead["error"]) == (5, "the daemon died during this run")

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from live_run import LiveRun, all_is_well, experiment, facts, living, until
+from live_run import LiveRun, all_is_well, experiment, facts, living
+from waits import until
 
 from chaosd.process import spawn
 from chaosd.stack.ports import Ports

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import asyncpg
 import pytest
 from fault_bench import CLOCK, break_and_mend, run_facts, watching
-from live_run import until
+from waits import until
 
 from chaosd.faults.table import FAULTS
 from chaosd.journal.columns import Path, ProbeOutcome

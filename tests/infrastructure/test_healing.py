@@ -9,11 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from waits import until
 
 from chaosd.faults.table import FAULTS
 from chaosd.healing import ladder
@@ -106,13 +106,6 @@ def hold(tmp_path):
                 spawn.wait_gone(holder.watchdog, 30)
 
 
-async def until(what: Callable[[], bool], deadline_s: float) -> None:
-    until_ns = CLOCK.now_ns() + round(deadline_s * SECOND)
-    while not what():
-        assert CLOCK.now_ns() < until_ns, f"not within {deadline_s} s"
-        await asyncio.sleep(0.02)
-
-
 async def assert_clean(bed: Testbed) -> None:
     assert all(proxy.enabled and not proxy.toxics for proxy in (await bed.stack.toxiproxy.list()).values())
     for part in ("redis", "postgres", "kafka"):
@@ -127,8 +120,8 @@ async def test_watchdog_mends_everything_when_its_conductor_is_killed(bed, hold)
     await holder.broken()
     assert spawn.state(redis) == "T"
     died_ns = holder.kill()
-    await until(lambda: not Leases().all(), 20)
-    await until(lambda: not spawn.alive(holder.watchdog), 5)
+    await until(lambda: not Leases().all(), within_s=20)
+    await until(lambda: not spawn.alive(holder.watchdog), within_s=5)
     await assert_clean(bed)
     undone = {fact["injection"]: fact for fact in holder.facts("lease_undone")}
     assert len(undone) == 5
@@ -146,7 +139,7 @@ async def test_watchdog_tears_an_ephemeral_testbed_down(state, hold):
     await holder.broken()
     bed.stack.close()
     holder.kill()
-    await until(lambda: not spawn.alive(holder.watchdog), 30)
+    await until(lambda: not spawn.alive(holder.watchdog), within_s=30)
     assert spawn.marked(marker) == []
     assert not directory.exists()
     assert Leases().all() == []
@@ -156,7 +149,7 @@ async def test_watchdog_tears_an_ephemeral_testbed_down(state, hold):
 async def test_lease_past_its_deadline_is_undone_while_its_holder_lives(bed, hold):
     holder = hold(testbed=str(bed.directory), lasts_s=1.0, faults=[("latency", "redis", {"latency": "200ms"})])
     await holder.broken()
-    await until(lambda: not Leases().all(), 10)
+    await until(lambda: not Leases().all(), within_s=10)
     assert holder.process.poll() is None
     await assert_clean(bed)
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from cluster_bench import cluster, metered, until
+from cluster_bench import cluster, metered
+from waits import until
 
 from chaosd.faults import kafka_gauges, servers
 from chaosd.faults.table import FAULTS

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import redis.asyncio
 from pipeline_bench import Given, InsideBench, inside, running, tick
+from waits import until
 
 from chaosd.envelope import wire
 from chaosd.envelope.poison import spoil
@@ -109,12 +110,6 @@ async def silent(stack, part: str):
         yield
     finally:
         await stack.toxiproxy.remove_toxic(part, "silent")
-
-
-async def until(condition, within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_what_is_wrong_with_the_outputs_of_each(stack, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waits import until
 
 from chaosd.conductor.abort import Limits, Seen, guarding, once
 from chaosd.conductor.guards import Stop
@@ -146,12 +147,6 @@ def setting(tmp_path: Path, guards: Guards) -> tuple[SimpleNamespace, SimpleName
     return context, SimpleNamespace(tap=SimpleNamespace(last={}), target_rss_bytes=0), facts
 
 
-async def until_stopped(stop: Stop) -> None:
-    async with asyncio.timeout(20):
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_guard_that_speaks_ends_the_run_and_is_in_the_journal(tmp_path):
     context, instruments, facts = setting(tmp_path, Guards(age_ns=SECOND))
     stop = Stop()
@@ -159,7 +154,7 @@ async def test_a_guard_that_speaks_ends_the_run_and_is_in_the_journal(tmp_path):
         await asyncio.sleep(0.3)
         assert not stop.is_set()
         instruments.tap.last = {"age_ms": 2_000.0}
-        await until_stopped(stop)
+        await until(stop.is_set, within_s=20)
     assert stop.reason.startswith("abort_when.age")
     assert facts.said == [("guard_tripped", "abort_when.age")]
 
@@ -172,7 +167,7 @@ async def test_a_probe_must_fail_so_often_in_a_row(tmp_path):
     context, instruments, facts = setting(tmp_path, Guards(probes=(probe,)))
     stop = Stop()
     async with guarding(context, instruments, stop):
-        await until_stopped(stop)
+        await until(stop.is_set, within_s=20)
     assert len(counter.read_text()) == 5
     assert "failed 3 times in a row: exit code 1" in stop.reason
     assert facts.said == [("guard_tripped", "abort_when.probes")]

@@ -114,6 +114,15 @@ def test_what_can_be_done_about_a_reason_is_told_once_and_nothing_about_others()
     assert "emedy" not in terminal.render(report_sample.passing(), NOTHING)
 
 
+def test_a_reason_is_found_whoever_says_it_and_whatever_it_is_about():
+    for code in ("part_slow", "part_slow:kafka", "recovery:part_slow:kafka"):
+        assert words.explain(code) == words.REASONS["part_slow"]
+        assert words.remedy(code) == words.REMEDIES["part_slow"]
+    assert words.explain("no_loss:void:LOST") == words.CLASSES["LOST"]
+    assert words.explain("void:LOST") == words.REASONS["void"]
+    assert words.explain("recovery:plain words:kafka") == ""
+
+
 def test_every_remedy_is_for_a_reason_that_there_is():
     assert set(words.REMEDIES) <= set(words.REASONS)
 

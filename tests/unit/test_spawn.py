@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from waits import blocking_until
 
 from chaosd.kernel.errors import StackError
 from chaosd.process import spawn
@@ -38,13 +39,6 @@ def program(tmp_path):
 @pytest.fixture
 def sleeper(tmp_path):
     return Recipe(("/bin/sleep", "60"), {}, "/", str(tmp_path / "log"))
-
-
-def until(condition, limit_s: float = 5.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.002)
 
 
 def children_of(handle: Handle) -> int:
@@ -93,7 +87,7 @@ def test_a_process_that_hangs_in_the_kernel_with_sigkill_pending_works_no_more(s
 
 def test_a_zombie_is_dead():
     child = subprocess.Popen(["/bin/true"])
-    until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
+    blocking_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
     assert spawn.handle_of(child.pid) is None
     child.wait()
 
@@ -130,7 +124,7 @@ def test_waiting_for_a_process_that_does_not_end_is_bounded(sleeper, marker):
 def test_a_stopped_process_shows_it_and_is_ended_all_the_same(sleeper, marker):
     handle = spawn.start(sleeper, marker)
     spawn.send_signal(handle, signal.SIGSTOP)
-    until(lambda: spawn.state(handle) == "T")
+    blocking_until(lambda: spawn.state(handle) == "T")
     spawn.end(handle, 5)
     assert spawn.state(handle) == ""
 
@@ -144,7 +138,7 @@ def test_end_gives_the_process_time_to_leave_in_good_order(program, marker, tmp_
         "time.sleep(60)"
     )
     handle = spawn.start(program(text), marker)
-    until(lambda: "up" in (tmp_path / "log").read_text())
+    blocking_until(lambda: "up" in (tmp_path / "log").read_text())
     spawn.end(handle, 10)
     assert (tmp_path / "log").read_text() == "up\nbye\n"
 
@@ -152,14 +146,14 @@ def test_end_gives_the_process_time_to_leave_in_good_order(program, marker, tmp_
 def test_end_kills_what_ignores_the_signal(program, marker, tmp_path):
     text = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
     handle = spawn.start(program(text), marker)
-    until(lambda: "up" in (tmp_path / "log").read_text())
+    blocking_until(lambda: "up" in (tmp_path / "log").read_text())
     spawn.end(handle, 0.05)
     assert not spawn.alive(handle)
 
 
 def test_the_tree_holds_children_that_left_the_session(program, marker):
     handle = spawn.start(program(FORK), marker)
-    until(lambda: children_of(handle) == 2)
+    blocking_until(lambda: children_of(handle) == 2)
     family = spawn.tree(handle)
     assert family[0] == handle
     spawn.end(handle, 0)
@@ -170,7 +164,7 @@ def test_the_marker_finds_processes_and_their_orphans_and_no_others(program, sle
     parent = spawn.start(program(FORK), marker)
     other = spawn.start(sleeper, f"{marker}-other")
     try:
-        until(lambda: children_of(parent) == 2)
+        blocking_until(lambda: children_of(parent) == 2)
         os.kill(parent.pid, signal.SIGKILL)
         assert spawn.wait_gone(parent, 5)
         assert len(spawn.marked(marker)) == 2
@@ -222,7 +216,7 @@ def test_the_end_of_a_marker_waits_for_a_process_that_is_about_to_carry_it(progr
     )
     parent = spawn.start(program(text), f"{marker}-starter")
     try:
-        until(lambda: "\n" in (tmp_path / "log").read_text(), 20)
+        blocking_until(lambda: "\n" in (tmp_path / "log").read_text(), within_s=20)
         child = spawn.handle_of(int((tmp_path / "log").read_text()))
         os.kill(parent.pid, signal.SIGKILL)
         assert spawn.marked(marker) == []
@@ -255,7 +249,7 @@ def test_a_killed_starter_does_not_take_the_process_along(program, marker, tmp_p
     )
     recipe = Recipe((sys.executable, "-c", text), dict(os.environ), "/", str(tmp_path / "log"))
     starter = spawn.start(recipe, f"{marker}-starter")
-    until(lambda: "\n" in (tmp_path / "log").read_text(), 20)
+    blocking_until(lambda: "\n" in (tmp_path / "log").read_text(), within_s=20)
     inner = Handle(*map(int, (tmp_path / "log").read_text().split()))
     spawn.send_signal(starter, signal.SIGKILL)
     assert spawn.wait_gone(starter, 5)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waits import until
 
 from chaosd.faults.fault import Cleared
 from chaosd.healing.guard import Guard
@@ -90,12 +91,6 @@ async def test_lease_that_cannot_be_closed_does_not_cut_off_the_undoes_beside_it
     await watchdog(state).heal([stuck, fine], "late")
     assert Leases().all() == [stuck]
     assert [fact["ok"] for fact in stated(state) if fact["kind"] == "lease_undone"] == [False, True]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_leases_that_cannot_be_read_for_a_while_are_kept_afterwards(state):
