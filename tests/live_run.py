@@ -36,7 +36,7 @@ expect: {{recovery: {{within: {within}}}}}
 
 
 def experiment(
-    folder: Path, fault: str, lasts: str = "30s", rate: int = 200, within: str = "2s", baseline: str = "1s"
+    folder: Path, fault: str, lasts: str = "30s", rate: int = 50, within: str = "2s", baseline: str = "1s"
 ) -> str:
     """An experiment file of one fault, told as the rest of its line: `latency, on: redis, latency: 300ms`."""
     told = {"fault": fault, "lasts": lasts, "rate": rate, "within": within, "baseline": baseline}

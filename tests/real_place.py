@@ -25,6 +25,8 @@ _RUN_S = 180
 _PATIENCE_S = 45
 # The lowest rate at which a baseline of two seconds is long enough; at half of it four seconds are.
 FULL_RATE_HZ = 1000
+# Enough to be judged by, of whom only the verdict is asked; with the profile quick.
+LOW_RATE_HZ = 200
 EXPERIMENT = """\
 chaosd: 1
 title: {title}
@@ -75,6 +77,7 @@ class Place:
         target: str = "reference",
         within: str = "2s",
         rate_hz: int = FULL_RATE_HZ // 2,
+        profile: str = "standard",
         meanwhile: Callable[[LiveRun], Awaitable[None]] | None = None,
     ) -> Ran:
         """A run to its end; `meanwhile` goes beside it."""
@@ -82,7 +85,7 @@ class Place:
         text = EXPERIMENT.format(title=title, target=target, timeline=", ".join(steps), within=within, rate=rate_hz)
         file = self.folder / "real.yaml"
         file.write_text(text, encoding="utf-8")
-        return await self.carry_out(file, meanwhile)
+        return await self.carry_out(file, meanwhile, profile)
 
     async def carry_out(
         self,

@@ -89,7 +89,7 @@ async def test_a_killed_instrument_ends_the_run_healed_and_undecided(bed, tmp_pa
 
 
 async def test_a_killed_watchdog_is_replaced_and_spoils_nothing(bed, tmp_path):
-    given = experiment(tmp_path, LATENCY, "3s", rate=400, within="5s", baseline="3s")
+    given = experiment(tmp_path, LATENCY, "3s", rate=200, within="5s", baseline="3s")
     async with injected(tmp_path, given) as run:
         killed_ns = kill(facts(run.run_dir, kind="watchdog_armed")[0]["pid"])
         again = (await until(lambda: facts(run.run_dir, kind="watchdog_respawned"), "another watchdog"))[0]

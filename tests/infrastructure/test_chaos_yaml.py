@@ -18,7 +18,7 @@ EXPERIMENT = """\
 chaosd: 1
 title: Redis answers late for a moment
 target: reference
-traffic: {rate: 200/s, streams: 4}
+traffic: {rate: 100/s, streams: 4}
 phases: {warmup: 300ms, baseline: 2s, hold: 1s}
 timeline:
   - {at: 0s, for: 2s, fault: latency, on: redis, latency: 150ms}

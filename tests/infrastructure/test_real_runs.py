@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from live_run import LiveRun, facts
-from real_place import FULL_RATE_HZ, Place, Ran, opened
+from real_place import FULL_RATE_HZ, LOW_RATE_HZ, Place, Ran, opened
 
 from chaosd.process import spawn
 from chaosd.testbed.testbed import Testbed
@@ -182,7 +182,8 @@ async def test_faults_that_nobody_met_prove_nothing_and_are_named(place):
         "{at: 0s, for: 1500ms, fault: latency, on: kafka, latency: 1ms}",
         "{at: 0s, for: 1500ms, fault: latency, on: postgres, latency: 300ms}",
         target="without_postgres",
-        rate_hz=FULL_RATE_HZ,
+        rate_hz=LOW_RATE_HZ,
+        profile="quick",
         meanwhile=take_away,
     )
     assert (ran.word, ran.code) == ("INCONCLUSIVE", 3)
