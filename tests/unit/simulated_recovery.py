@@ -86,8 +86,9 @@ def truth(simulated: Simulated, waits_from: str) -> int:
         bad += list(zip(starts[slow], starts[slow], strict=True))
         bad += list(zip(starts[slow] + theta, true[slow], strict=True))
     hold_ns, clear_ns = simulated.written.run.hold_ns, simulated.clear_ns
-    for t in sorted({clear_ns, *(int(end) for _, end in bad if end >= clear_ns)}):
-        if not any(start < t + hold_ns and end > t for start, end in bad):
+    froms, untils = np.array(bad, np.int64).reshape(-1, 2).T
+    for t in sorted({clear_ns, *untils[untils >= clear_ns].tolist()}):
+        if not ((froms < t + hold_ns) & (untils > t)).any():
             return t - clear_ns
     raise AssertionError("the simulation never recovers")
 
