@@ -49,9 +49,12 @@ def slow_parts(run: RunFacts, canaries: np.ndarray) -> tuple[SlowPart, ...]:
             continue
         usual_ns = int(np.median(before))
         medians = np.median(np.lib.stride_tricks.sliding_window_view(taken, _ANSWERS), axis=1)
+        # Pings before a fault on the part and pings after it are no neighbours.
+        faults = np.searchsorted(np.sort(_faults_on(run, part)[:, 0]), rows["sent_ns"])
+        near = faults[_ANSWERS - 1 :] == faults[: len(medians)]
         # Each median speaks for the ping in the middle.
         middle = rows[_ANSWERS // 2 :]
-        for start, end in _runs(medians > max(_SLOWER * usual_ns, usual_ns + _SLOWER_BY_NS)):
+        for start, end in _runs(near & (medians > max(_SLOWER * usual_ns, usual_ns + _SLOWER_BY_NS))):
             from_ns, until_ns = int(middle["sent_ns"][start]), int(middle["done_ns"][end - 1])
             found.append(SlowPart(part, from_ns, until_ns, int(np.median(medians[start:end])), usual_ns))
     return tuple(found)

@@ -17,6 +17,7 @@ from chaosd.kernel.clock import SECOND
 from chaosd.verification.case import Case, overlaps
 from chaosd.verification.episodes import Episode, episodes
 from chaosd.verification.ground import PER_CLASS, Ground, Planting
+from chaosd.verification.halts import Halts
 from chaosd.verification.hold import Held
 from chaosd.verification.latency import stalled_ns
 from chaosd.verification.obligations import drained, in_flight_during_faults, owed, sent_ns, voided
@@ -88,7 +89,9 @@ def _slow(ground: Ground, episode: Episode) -> bool:
     run, rows = ground.case.run, ground.share.rows
     if run.hold_ns < run.limit_ns // 4:
         return False  # a hold shorter than θ may be over before one late result is late: calm can come first
-    at_ns = np.array([episode.zero_high_ns + run.limit_ns + 2 * SECOND], np.int64)
+    # Late also where a part was slow meanwhile, which counts against nobody.
+    clock = Halts(ground.case.slow_spans(run.limit_ns // 4))
+    at_ns = np.array([clock.after(episode.zero_high_ns, run.limit_ns + 2 * SECOND)], np.int64)
     at_ns += stalled_ns(ground.case.stalls, at_ns) + SECOND
     # Early enough to be the oldest one that waits when the limit is reached: that is whom the verifier names. And to
     # wait too long before the hold is over, else calm came first: θ is at most a quarter of the limit.

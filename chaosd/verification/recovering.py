@@ -18,8 +18,9 @@ from chaosd.kernel.clock import MS
 from chaosd.kernel.verdict import Grade
 from chaosd.verification.age import clean_from
 from chaosd.verification.baseline import Baseline
-from chaosd.verification.case import NEVER_NS, Case, merge_spans
+from chaosd.verification.case import NEVER_NS, Case
 from chaosd.verification.episodes import Episode
+from chaosd.verification.halts import Halts
 from chaosd.verification.waiting import Waiting, high_age, high_longer, low_age, low_longer, oldest_at
 
 # What is worth naming as the reason for a wide interval.
@@ -32,28 +33,6 @@ class View:
 
     from_ns: np.ndarray
     until_ns: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Halts:
-    """A clock that stands still in spans, rows [from, until] that are merged: what it shows at the times of another."""
-
-    spans: np.ndarray
-
-    def at(self, times_ns: np.ndarray) -> np.ndarray:
-        """What it shows at these times; int64, like them."""
-        from_ns, until_ns = self.spans[:, 0], self.spans[:, 1]
-        stood = np.concatenate(([0], np.cumsum(until_ns - from_ns)))
-        ended = np.searchsorted(until_ns, times_ns, side="right")
-        inside = np.append(from_ns, np.iinfo(np.int64).max)[ended] < times_ns
-        return np.asarray(np.where(inside, np.append(from_ns, 0)[ended], times_ns) - stood[ended])
-
-    def of(self, view: View) -> View:
-        """The view by this clock, without what lies in one of its spans as a whole."""
-        ended = np.searchsorted(self.spans[:, 1], view.from_ns, side="left")
-        spans = np.vstack((self.spans, np.full((1, 2), np.iinfo(np.int64).max)))[ended]
-        left = (view.from_ns < spans[:, 0]) | (view.until_ns > spans[:, 1])
-        return View(self.at(view.from_ns[left]), self.at(view.until_ns[left]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +81,9 @@ def judge_episode(
     high_ns = None if t_high is None else max(0, t_high - zero_low)
     culprit = -1
     if low_ns > run.limit_ns:
-        clock = Halts(merge_spans(case.slow_spans(threshold_ns)))
+        clock = Halts(case.slow_spans(threshold_ns))
         times_ns = clock.at(np.array([zero_low, zero_high, looked_ns])).tolist()
-        if _least(run, clock.of(low), *times_ns) <= run.limit_ns:
+        if _least(run, View(*clock.blocks(low.from_ns, low.until_ns)), *times_ns) <= run.limit_ns:
             blamed = case.blamed(zero_low - threshold_ns, zero_high + run.limit_ns + run.hold_ns + threshold_ns)
             return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, blamed, culprit)
         reasons = ("not_recovered" if high_ns is None else "too_slow",)

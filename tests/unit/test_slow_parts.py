@@ -15,8 +15,8 @@ from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade
 from chaosd.verification.case import merge_spans
 from chaosd.verification.compose import judge
+from chaosd.verification.halts import Halts
 from chaosd.verification.health import slow_parts
-from chaosd.verification.recovering import Halts, View
 
 PHASES = {"warmup": 5.0, "baseline": 15.0, "faults": 5.0, "tail": 25.0}
 # The fault ends at 25 s, the limit is 5 s and so is the hold.
@@ -140,9 +140,20 @@ def test_what_the_fault_itself_did_to_a_part_excuses_nothing():
     assert slow_parts(written.run, written.columns["canaries"]) == ()
 
 
-def test_a_recovery_in_time_passes_although_a_part_was_slow():
-    verdict = recovery(answers(run((20, 28)), 24, 31, 40))
-    assert (verdict.grade, verdict.reasons) == (Grade.PASS, ())
+def test_a_part_is_not_slow_before_it_was_seen_to_be_slow_after_its_own_fault():
+    """Of the fault itself, the second after it and the two pings then there is no median."""
+    written = answers(run(*SLOW, on="redis"), 20, 35, 40)
+    (slow,) = slow_parts(written.run, written.columns["canaries"])
+    assert slow.from_ns == pytest.approx(at(26.3), abs=110 * MS)
+
+
+@pytest.mark.parametrize("until_s", [26, 31, 40, 50])
+def test_a_recovery_in_time_passes_with_its_certificate_although_a_part_was_slow(until_s):
+    """What is planted to see whether a slow recovery is noticed must be slow in the time that counts."""
+    judgement = judge(answers(run((20, 28), on="redis"), 24, until_s, 40, part="kafka"), VERIFIERS)
+    assert (judgement.grade, judgement.reasons) == (Grade.PASS, ())
+    assert judgement.certificate is not None
+    assert judgement.certificate.by_class["SLOW-RECOVERY"] == (1, 1)
 
 
 def test_a_slow_part_excuses_no_loss():
@@ -176,15 +187,20 @@ def test_a_latency_that_stays_higher_with_a_slow_part_is_not_degraded(until_s, r
 def test_a_clock_that_stands_still_shows_the_time_outside_its_spans():
     rng = random.Random(5)
     for _ in range(200):
-        spans = merge_spans(pairs(rng, rng.randrange(5), 20))
-        clock, times = Halts(spans), np.arange(260)
+        given = pairs(rng, rng.randrange(5), 20)
+        spans, clock, times = merge_spans(given), Halts(given), np.arange(260)
         stands = np.logical_or.reduce([(times >= a) & (times < b) for a, b in spans] or [np.zeros(260, bool)])
         assert (clock.at(times) == np.concatenate(([0], np.cumsum(~stands)[:-1]))).all()
         # Of what blocks, the time outside the spans is left, and points outside of them.
         blocks = pairs(rng, rng.randrange(6), 30)
-        view = clock.of(View(blocks[:, 0], blocks[:, 1]))
-        left = [(a, b) for a, b in blocks if not any(c <= a and b <= d for c, d in spans)]
-        assert list(zip(view.from_ns, view.until_ns, strict=True)) == [tuple(clock.at(np.array(one))) for one in left]
+        left = [
+            clock.at(block).tolist() for block in blocks if not any(a <= block[0] <= block[1] <= b for a, b in spans)
+        ]
+        assert np.stack(clock.blocks(blocks[:, 0], blocks[:, 1]), axis=1).tolist() == left
+        # After so much of its time: the first moment at which it shows that, or the last of a span that begins then.
+        from_ns, lasts_ns = rng.randrange(200), rng.randrange(1, 60)
+        end = clock.after(from_ns, lasts_ns)
+        assert clock.at(np.array([end]))[0] - clock.at(np.array([from_ns]))[0] == lasts_ns
 
 
 def pairs(rng, number, longest):
