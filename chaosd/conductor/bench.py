@@ -114,9 +114,9 @@ async def _open(request: RunRequest, experiment: Experiment, directory: Path, em
             await checking
     record = testbed.record
     running = [one for one in record.replicas if one.handle is not None and spawn.alive(one.handle)]
-    digest = experiment.pipeline.digest if experiment.pipeline is not None else ""
-    same = record.target == experiment.target and record.extra.get(PIPELINE, "") == digest
-    if len(running) != experiment.replicas or not same:
+    pipeline = experiment.pipeline
+    same = testbed.holds(pipeline) if pipeline is not None else PIPELINE not in record.extra
+    if len(running) != experiment.replicas or record.target != experiment.target or not same:
         if record.target:
             await testbed.end_target()
         external = experiment.pipeline is not None and not experiment.pipeline.services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -41,6 +42,20 @@ def processes(pipeline: Pipeline, proxied: Addresses, directory: Path) -> list[P
     return [
         _process(pipeline, service, number, name, proxied, directory) for name, service, number in pipeline.processes
     ]
+
+
+def written(pipeline: Pipeline) -> str:
+    """A digest of size and time of the files that its commands name, and of its source: another one, another program.
+
+    What a program loads besides is not known.
+    """
+    folder, source = Path(pipeline.folder), Path(pipeline.folder, pipeline.source)
+    files = {folder / word for service in pipeline.services for word in service.command}
+    if pipeline.source:
+        files |= {source, *source.rglob("*.py")}
+    states = [(str(file), file.stat()) for file in sorted(files) if file.is_file()]
+    told = "\n".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _process(

@@ -23,7 +23,7 @@ from chaosd.stack.provider import Provider
 from chaosd.stack.ready import Started
 from chaosd.stack.stack import Stack
 from chaosd.target import launch, ready
-from chaosd.target.pipeline import processes
+from chaosd.target.pipeline import processes, written
 from chaosd.testbed import record as records
 from chaosd.testbed import topics
 from chaosd.testbed.record import Record, Topic
@@ -40,8 +40,9 @@ _TARGET_GRACE_S = 2.0
 # In a record's `extra`: the section of an external stack, the brokers of an embedded one (one where nothing is said).
 SECTION = "stack"
 BROKERS = "brokers"
-# And of a target file's pipeline: its digest, and the consumer groups of its topics.
+# And of a target file's pipeline: its digest, that of its sources, and the consumer groups of its topics.
 PIPELINE = "pipeline"
+SOURCES = "sources"
 GROUPS = "groups"
 NO_PROCESS = Handle(0, 0)
 
@@ -169,7 +170,7 @@ class Testbed:
         made = tuple(replace(one, ours=one.name not in there, compacted=one.name in compacted) for one in wanted)
         await topics.check_partitions(self._bootstrap, [one for one in made if not one.ours])
         groups = [one.group for one in pipeline.channels if one.group]
-        told = {**self.record.extra, PIPELINE: pipeline.digest, GROUPS: groups}
+        told = {**self.record.extra, PIPELINE: pipeline.digest, SOURCES: written(pipeline), GROUPS: groups}
         records.save(self.directory, replace(self.record, topics=made, extra=told))
         ours = [one for one in made if one.ours]
         await topics.create(self._bootstrap, ours, copies=len(names.members(self.parts, KAFKA)))
@@ -178,6 +179,16 @@ class Testbed:
         )
         group = pipeline.inputs[0].group
         return await self._start(replace(self.record, target=pipeline.name, group=group, replicas=replicas))
+
+    def holds(self, pipeline: Pipeline) -> bool:
+        """Whether what was started here is what a start of this pipeline would give now.
+
+        Not where its file, an environment that it takes from its starter, or its source was changed since.
+        """
+        told, recipes = self.record.extra, [one.recipe for one in self.record.replicas]
+        now = processes(pipeline, self.stack.endpoints.proxied, self.directory)
+        same = (told.get(PIPELINE), told.get(SOURCES)) == (pipeline.digest, written(pipeline))
+        return same and [one.recipe for one in now] == recipes
 
     async def _start(self, record: Record) -> Record:
         """Write the target down and start its processes."""
@@ -289,7 +300,7 @@ async def _end_replicas(record: Record, grace_s: float) -> None:
 
 def _plain(record: Record) -> dict[str, Any]:
     """A record's `extra` without what a target file's pipeline keeps there."""
-    return {key: value for key, value in record.extra.items() if key not in (PIPELINE, GROUPS)}
+    return {key: value for key, value in record.extra.items() if key not in (PIPELINE, SOURCES, GROUPS)}
 
 
 def _log_ends(replica: records.Replica) -> int:

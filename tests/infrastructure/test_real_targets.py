@@ -17,6 +17,7 @@ from on_a_terminal import told_on_a_terminal
 from real_place import Place, Ran, opened
 from ruamel.yaml import YAML
 
+from chaosd.experiment import target_file
 from chaosd.process import spawn
 from chaosd.testbed import topics
 from chaosd.testbed.record import Topic
@@ -74,11 +75,14 @@ async def test_a_pipeline_of_a_target_file_is_judged_by_its_own_contract(place, 
     passes_with_its_letters(await place.run(target=target, profile="quick"))
 
 
-async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place, tmp_path, monkeypatch):
+async def test_what_one_of_two_inputs_loses_is_lost_and_of_that_one_alone(place, monkeypatch):
+    """The testbed is kept, and the same pipeline runs there already, without what its environment now breaks."""
+    file = EXAMPLES / "two-inputs" / "chaosd.yaml"
+    await place.testbed.end_target()
+    await place.testbed.deploy_pipeline(target_file.read(file))
+    assert place.testbed.holds(target_file.read(file))
     monkeypatch.setenv("BROKEN", "1")
-    # A folder of its own makes it another target: one that runs already would not know that it is broken.
-    folder = shutil.copytree(EXAMPLES / "two-inputs", tmp_path / "broken")
-    ran = await place.run("{at: 0s, for: 500ms, fault: kill, on: target}", target=f"{folder}/chaosd.yaml", within="5s")
+    ran = await place.run("{at: 0s, for: 500ms, fault: kill, on: target}", target=str(file), within="5s")
     assert (ran.word, ran.code) == ("FAIL", 1), ran.verdict["reasons"]
     no_loss = next(verifier for verifier in ran.verdict["verifiers"] if verifier["name"] == "no_loss")
     lost = [witness for witness in no_loss["witnesses"] if witness["class"] == "LOST"]
