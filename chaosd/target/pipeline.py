@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +46,22 @@ def processes(pipeline: Pipeline, proxied: Addresses, directory: Path) -> list[P
     ]
 
 
-def written(pipeline: Pipeline) -> str:
+def written(pipeline: Pipeline, planned: Sequence[Process]) -> str:
     """A digest of size and time of the files that its commands name, and of its source: another one, another program.
 
     What a program loads besides is not known.
     """
-    folder, source = Path(pipeline.folder), Path(pipeline.folder, pipeline.source)
-    files = {folder / word for service in pipeline.services for word in service.command}
+    files = {Path(one.recipe.cwd, word) for one in planned for word in one.recipe.argv}
     if pipeline.source:
+        source = Path(pipeline.folder, pipeline.source)
         files |= {source, *source.rglob("*.py")}
-    states = [(str(file), file.stat()) for file in sorted(files) if file.is_file()]
-    told = "\n".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
-    return hashlib.sha256(told.encode()).hexdigest()
+    told = []
+    for file in sorted(files):
+        with suppress(OSError, ValueError):  # no file: an option, a host, the text of a script
+            state = file.stat()
+            if stat.S_ISREG(state.st_mode):
+                told.append(f"{file} {state.st_size} {state.st_mtime_ns}")
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def _process(

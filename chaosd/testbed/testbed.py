@@ -170,7 +170,7 @@ class Testbed:
         made = tuple(replace(one, ours=one.name not in there, compacted=one.name in compacted) for one in wanted)
         await topics.check_partitions(self._bootstrap, [one for one in made if not one.ours])
         groups = [one.group for one in pipeline.channels if one.group]
-        told = {**self.record.extra, PIPELINE: pipeline.digest, SOURCES: written(pipeline), GROUPS: groups}
+        told = {**self.record.extra, PIPELINE: pipeline.digest, SOURCES: written(pipeline, planned), GROUPS: groups}
         records.save(self.directory, replace(self.record, topics=made, extra=told))
         ours = [one for one in made if one.ours]
         await topics.create(self._bootstrap, ours, copies=len(names.members(self.parts, KAFKA)))
@@ -187,7 +187,7 @@ class Testbed:
         """
         told, recipes = self.record.extra, [one.recipe for one in self.record.replicas]
         now = processes(pipeline, self.stack.endpoints.proxied, self.directory)
-        same = (told.get(PIPELINE), told.get(SOURCES)) == (pipeline.digest, written(pipeline))
+        same = (told.get(PIPELINE), told.get(SOURCES)) == (pipeline.digest, written(pipeline, now))
         return same and [one.recipe for one in now] == recipes
 
     async def _start(self, record: Record) -> Record:

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_launch import endpoints
 
 from chaosd.experiment.target_file import read
-from chaosd.target.pipeline import written
+from chaosd.target.pipeline import processes, written
 
 TARGET = """\
 chaosd: 1
 target:
   name: billing
-  command: [python3, worker.py, --fast]
+  command: ["${python}", "${folder}/worker.py", --say, "LONG"]
   source: lib
   topics:
     input: {name: orders, group: billing, value: '{"id": "${id}"}'}
@@ -24,12 +25,16 @@ target:
 """
 
 
-def pipeline(folder: Path):
+def write(folder: Path) -> None:
     for name in ("worker.py", "lib/inner/rules.py", "lib/notes.txt", "log.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("1")
-    (folder / "chaosd.yaml").write_text(TARGET)
-    return read(folder / "chaosd.yaml")
+    (folder / "chaosd.yaml").write_text(TARGET.replace("LONG", 999 * "no name of a file is that long "))
+
+
+def digest(folder: Path) -> str:
+    made = read(folder / "chaosd.yaml")
+    return written(made, processes(made, endpoints().proxied, folder))
 
 
 def touch(file: Path) -> None:
@@ -51,7 +56,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], bool]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_program_is_another_one_when_a_file_of_it_was_changed(tmp_path, what):
     change, another = CHANGES[what]
-    one = pipeline(tmp_path)
-    before = written(one)
+    write(tmp_path)
+    before = digest(tmp_path)
     change(tmp_path)
-    assert (written(one) != before) is another
+    assert (digest(tmp_path) != before) is another
