@@ -100,9 +100,9 @@ class Case:
         sick = [(span.from_ns, span.until_ns + after_ns) for span in self.run.unhealthy]
         return np.concatenate((self.fault_spans(after_ns), np.array(sick, np.int64).reshape(-1, 2)))
 
-    def slow_spans(self, around_ns: int = 0) -> np.ndarray:
-        """The spans in which some part was slow, each `around_ns` longer at both ends."""
-        spans = [(one.from_ns - around_ns, one.until_ns + around_ns) for one in self.slow]
+    def slow_spans(self, after_ns: int = 0) -> np.ndarray:
+        """The spans in which some part was slow, each `after_ns` longer at its end."""
+        spans = [(one.from_ns, one.until_ns + after_ns) for one in self.slow]
         return np.array(spans, np.int64).reshape(-1, 2)
 
     def blamed(self, from_ns: int, until_ns: int) -> tuple[str, ...]:

@@ -81,10 +81,13 @@ def judge_episode(
     high_ns = None if t_high is None else max(0, t_high - zero_low)
     culprit = -1
     if low_ns > run.limit_ns:
-        clock = Halts(case.slow_spans(threshold_ns))
+        # A threshold above a quarter of the limit decides nothing anyway, and may be without end.
+        after_ns = min(threshold_ns, run.limit_ns // 4)
+        clock = Halts(case.slow_spans(after_ns))
         times_ns = clock.at(np.array([zero_low, zero_high, looked_ns])).tolist()
-        if _least(run, View(*clock.blocks(low.from_ns, low.until_ns)), *times_ns) <= run.limit_ns:
-            blamed = case.blamed(zero_low - threshold_ns, zero_high + run.limit_ns + run.hold_ns + threshold_ns)
+        if _least(run, View(*clock.blocks(low.from_ns, low.until_ns, after_ns)), *times_ns) <= run.limit_ns:
+            judged_ns = clock.after(zero_high, run.limit_ns + run.hold_ns) + after_ns
+            blamed = case.blamed(zero_low - after_ns, judged_ns)
             return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, blamed, culprit)
         reasons = ("not_recovered" if high_ns is None else "too_slow",)
         return Recovery(episode, low_ns, high_ns, Grade.FAIL, reasons, _culprit(case, known, zero_high, looked_ns))

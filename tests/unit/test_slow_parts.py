@@ -108,8 +108,8 @@ def test_three_times_as_late_is_not_late_where_that_is_usual_and_more_is():
 
 
 def test_time_in_which_a_part_is_slow_does_not_count_and_all_other_time_does():
-    """It stands still for 9 s after the heal; θ is 274 ms, by which each span of slowness is longer at both ends."""
-    for slow_s, grade in ((3.3, Grade.FAIL), (4.3, Grade.INCONCLUSIVE)):
+    """It stands still for 9 s after the heal; θ is 274 ms, by which each span of slowness is longer at its end."""
+    for slow_s, grade in ((3.5, Grade.FAIL), (4.5, Grade.INCONCLUSIVE)):
         for from_s in (26, 29):
             written = answers(run(*SLOW), from_s, from_s + slow_s, 40)
             assert recovery(written).grade is grade, (from_s, slow_s)
@@ -126,6 +126,15 @@ def test_what_never_comes_back_is_blamed_although_a_part_was_slow_for_a_while():
     assert (verdict.grade, verdict.reasons) == (Grade.FAIL, ("not_recovered",))
     verdict = recovery(answers(run((20, 49)), 24, 50, 40))
     assert (verdict.grade, verdict.reasons) == (Grade.INCONCLUSIVE, ("part_slow:redis",))
+
+
+def test_a_baseline_without_an_end_is_too_slow_with_a_slow_part_as_well():
+    """A dead letter of the baseline was not seen, so θ has no end."""
+    written = histories.history(plan=histories.segments(rate_hz=100, phases=PHASES), latency=waiting(*SLOW),
+                                injections=(injection(on="postgres"),))  # fmt: skip
+    written.facts(drain={})
+    written.lose(written.find(kind=1, phase="baseline"))
+    assert recovery(written).reasons == recovery(answers(written, 24, 26, 40)).reasons == ("baseline_too_slow",)
 
 
 def test_probes_that_fail_are_late_answers_too():
