@@ -60,6 +60,7 @@ class Meter:
         await until(
             lambda: all(sum(row[1] == n and row[0] > since_ns for row in self.rows) >= count for n in numbers),
             f"{count} values of {self.meters.titles}",
+            within_s=20,
         )
 
 

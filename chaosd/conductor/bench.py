@@ -119,11 +119,11 @@ async def _open(request: RunRequest, experiment: Experiment, directory: Path, em
     if len(running) != experiment.replicas or record.target != experiment.target or not same:
         if record.target:
             await testbed.end_target()
-        external = experiment.pipeline is not None and not experiment.pipeline.services
+        external = pipeline is not None and not pipeline.services
         doing = "making the topics of {}, which runs already" if external else "starting the target {}"
         emit({"event": "phase", "name": "target", "text": doing.format(experiment.target)})
-        if experiment.pipeline is not None:
-            await testbed.deploy_pipeline(experiment.pipeline)
+        if pipeline is not None:
+            await testbed.deploy_pipeline(pipeline)
         else:
             await testbed.deploy(experiment.target, experiment.replicas)
     return testbed

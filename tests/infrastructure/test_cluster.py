@@ -68,10 +68,10 @@ async def test_a_killed_broker_loses_its_partitions_to_the_others_and_is_in_sync
         led = meter.values("kafka/1.leads")[-1]
         await kill.inject(bed, "kafka/1", params, memo, "t")
         assert not spawn.alive(before)
-        await until(lambda: meter.values("kafka/1.leads")[-1] == 0, "its partitions to be led by others")
-        await until(lambda: meter.values("kafka/1.out_of_sync")[-1] > 0, "it to be out of sync")
+        await until(lambda: meter.values("kafka/1.leads")[-1] == 0, "its partitions to be led by others", within_s=20)
+        await until(lambda: meter.values("kafka/1.out_of_sync")[-1] > 0, "it to be out of sync", within_s=20)
         await kill.undo(bed, "kafka/1", params, memo, "t")
-        await until(lambda: meter.values("kafka/1.out_of_sync")[-1] == 0, "it to be in sync")
+        await until(lambda: meter.values("kafka/1.out_of_sync")[-1] == 0, "it to be in sync", within_s=20)
     assert led > 0
     assert {partition.leader for partition in (await leaders(bed, "kafka/2", topic)).values()} <= {2, 3}
     again = bed.handle("kafka/1")
@@ -129,7 +129,7 @@ async def test_a_broker_that_stood_still_is_in_sync_when_its_pause_is_undone(bed
     memo = await pause.prepare(bed, "kafka/2", params)
     async with metered(bed, pause.gauges("kafka/2", params)) as meter:
         await pause.inject(bed, "kafka/2", params, memo, "t")
-        await until(lambda: meter.values("kafka/2.leads")[-1] == 0, "its partitions to be led by others")
+        await until(lambda: meter.values("kafka/2.leads")[-1] == 0, "its partitions to be led by others", within_s=20)
         await pause.undo(bed, "kafka/2", params, memo, "t")
-        await until(lambda: meter.values("kafka/2.out_of_sync")[-1] == 0, "it to be in sync")
+        await until(lambda: meter.values("kafka/2.out_of_sync")[-1] == 0, "it to be in sync", within_s=20)
     assert spawn.state(bed.handle("kafka/2")) not in ("T", "")

@@ -141,9 +141,8 @@ def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_every
     assert dead["verdict"] != "PASS"
 
     another_daemon_is_refused_its_testbed(one)
-    ended = blocking_until(lambda: [run for run in one.runs() if run["exit"] not in (None, 5)], "a run has ended", 180)[
-        0
-    ]
+    finished = blocking_until(lambda: [run for run in one.runs() if run["exit"] not in (None, 5)], "a run ends", 180)
+    ended = finished[0]
     assert ended["verdict"] in ("PASS", "INCONCLUSIVE"), ended
     assert ended["exit"] == {"PASS": 0, "INCONCLUSIVE": 3}[ended["verdict"]]
     assert (one.folder / "runs" / ended["run_id"] / "verdict.json").is_file()

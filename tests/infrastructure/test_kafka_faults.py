@@ -67,7 +67,7 @@ async def test_it_bites_and_heals_as_the_judge_sees_it(bed, name):
         await fault.inject(bed, "kafka", params, memo, tag)
         returned_ns = CLOCK.now_ns()
         for title in meter.meters.titles:
-            await until(lambda one=title: any(meter.values(one)), f"{title} to show it")
+            await until(lambda one=title: any(meter.values(one)), f"{title} to show it", within_s=20)
         other = await Testbed.open(bed.directory)  # as the watchdog does, from the disk
         cleared = await fault.undo(other, "kafka", params, memo, tag)
         await fault.undo(other, "kafka", params, memo, tag)

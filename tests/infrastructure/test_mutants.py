@@ -159,11 +159,14 @@ async def test_what_each_makes_of_an_outage(stack, tmp_path):
             for bench in benches.values():
                 await bench.send(held[:10], partition=0)
             for bench in benches.values():
-                await until(lambda bench=bench: "redis.mget" in bench.log())
+                await until(lambda bench=bench: "redis.mget" in bench.log(), within_s=5)
             await benches["dead_letters_transient"].collect(
                 lambda: len(benches["dead_letters_transient"].letters) == 10, 5, "a letter for each"
             )
-            await until(lambda: benches["swallowed_exception"].pipeline.parts.metrics.counts().get("swallowed") == 10)
+            await until(
+                lambda: benches["swallowed_exception"].pipeline.parts.metrics.counts().get("swallowed") == 10,
+                within_s=5,
+            )
         for bench in benches.values():
             await bench.send(after, partition=1)
         for name in ("swallowed_exception", "dead_letters_transient", "blocks_partition"):
@@ -264,7 +267,7 @@ async def test_commits_past_unfinished_loses_what_the_slow_worker_had(stack, tmp
     async with inside(stack, tmp_path, "commits_past_unfinished") as bench:
         slow, quick, after = ticks(), ticks(), ticks()
         await bench.send(slow, partition=1)
-        await until(lambda: len(bench.pipeline._waiting) == len(slow))
+        await until(lambda: len(bench.pipeline._waiting) == len(slow), within_s=5)
         await bench.send(quick, partition=0)
         await bench.answered(quick)
         bench.pipeline._waiting.clear()  # it dies with what is in its hands

@@ -87,7 +87,7 @@ def test_a_process_that_hangs_in_the_kernel_with_sigkill_pending_works_no_more(s
 
 def test_a_zombie_is_dead():
     child = subprocess.Popen(["/bin/true"])
-    blocking_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
+    blocking_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z", within_s=5)
     assert spawn.handle_of(child.pid) is None
     child.wait()
 
@@ -124,7 +124,7 @@ def test_waiting_for_a_process_that_does_not_end_is_bounded(sleeper, marker):
 def test_a_stopped_process_shows_it_and_is_ended_all_the_same(sleeper, marker):
     handle = spawn.start(sleeper, marker)
     spawn.send_signal(handle, signal.SIGSTOP)
-    blocking_until(lambda: spawn.state(handle) == "T")
+    blocking_until(lambda: spawn.state(handle) == "T", within_s=5)
     spawn.end(handle, 5)
     assert spawn.state(handle) == ""
 
@@ -138,7 +138,7 @@ def test_end_gives_the_process_time_to_leave_in_good_order(program, marker, tmp_
         "time.sleep(60)"
     )
     handle = spawn.start(program(text), marker)
-    blocking_until(lambda: "up" in (tmp_path / "log").read_text())
+    blocking_until(lambda: "up" in (tmp_path / "log").read_text(), within_s=5)
     spawn.end(handle, 10)
     assert (tmp_path / "log").read_text() == "up\nbye\n"
 
@@ -146,14 +146,14 @@ def test_end_gives_the_process_time_to_leave_in_good_order(program, marker, tmp_
 def test_end_kills_what_ignores_the_signal(program, marker, tmp_path):
     text = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
     handle = spawn.start(program(text), marker)
-    blocking_until(lambda: "up" in (tmp_path / "log").read_text())
+    blocking_until(lambda: "up" in (tmp_path / "log").read_text(), within_s=5)
     spawn.end(handle, 0.05)
     assert not spawn.alive(handle)
 
 
 def test_the_tree_holds_children_that_left_the_session(program, marker):
     handle = spawn.start(program(FORK), marker)
-    blocking_until(lambda: children_of(handle) == 2)
+    blocking_until(lambda: children_of(handle) == 2, within_s=5)
     family = spawn.tree(handle)
     assert family[0] == handle
     spawn.end(handle, 0)
@@ -164,7 +164,7 @@ def test_the_marker_finds_processes_and_their_orphans_and_no_others(program, sle
     parent = spawn.start(program(FORK), marker)
     other = spawn.start(sleeper, f"{marker}-other")
     try:
-        blocking_until(lambda: children_of(parent) == 2)
+        blocking_until(lambda: children_of(parent) == 2, within_s=5)
         os.kill(parent.pid, signal.SIGKILL)
         assert spawn.wait_gone(parent, 5)
         assert len(spawn.marked(marker)) == 2

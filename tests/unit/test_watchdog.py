@@ -101,7 +101,7 @@ async def test_leases_that_cannot_be_read_for_a_while_are_kept_afterwards(state)
     await asyncio.sleep(0.15)
     folder.unlink()
     Leases().open(replace(lease_of(state, "mine"), deadline_ns=0))
-    await until(lambda: not Leases().all())
+    await until(lambda: not Leases().all(), within_s=10)
     assert not looking.done()
     looking.cancel()
 
@@ -127,7 +127,7 @@ async def test_undo_that_failed_is_tried_again_while_the_holder_lives(state, mon
     monkeypatch.setattr("chaosd.healing.guard._AGAIN_NS", 0)
     Leases().open(replace(lease_of(state, "mine"), deadline_ns=0))
     looking = asyncio.create_task(watchdog(state).overdue())
-    await until(lambda: not Leases().all())
+    await until(lambda: not Leases().all(), within_s=10)
     looking.cancel()
     assert len(tries) == 3
 
@@ -136,7 +136,7 @@ async def test_lease_of_another_boot_is_overdue_whatever_its_deadline_says(state
     own = replace(lease_of(state, "mine"), boot_id="another boot", deadline_ns=2**62)
     Leases().open(own)
     looking = asyncio.create_task(watchdog(state).overdue())
-    await until(lambda: not Leases().all())
+    await until(lambda: not Leases().all(), within_s=10)
     looking.cancel()
 
 
@@ -152,11 +152,11 @@ def stopped():
 async def test_holder_that_was_stopped_past_its_deadline_is_killed_before_the_undo(state, stopped):
     """Continued later, it would go on with its injection, and nobody would undo that."""
     handle = spawn.handle_of(stopped.pid)
-    await until(lambda: spawn.state(handle) == "T")
+    await until(lambda: spawn.state(handle) == "T", within_s=10)
     own = replace(lease_of(state, "mine"), deadline_ns=0, holder_pid=handle.pid, holder_started=handle.started)
     Leases().open(own)
     looking = asyncio.create_task(watchdog(state).overdue())
-    await until(lambda: not Leases().all())
+    await until(lambda: not Leases().all(), within_s=10)
     looking.cancel()
     assert stopped.wait() == -signal.SIGKILL
     assert "holder_fenced" in [fact["kind"] for fact in stated(state)]
