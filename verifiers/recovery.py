@@ -22,7 +22,7 @@ from chaosd.journal.model import Partition
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict, Witness
 from chaosd.verification.baseline import Baseline, measure, percentile, reused
-from chaosd.verification.case import NEVER_NS, Case, SlowPart, overlaps
+from chaosd.verification.case import NEVER_NS, Case, overlaps
 from chaosd.verification.episodes import episodes
 from chaosd.verification.figures import figures, headroom
 from chaosd.verification.recovering import Recovery, View, judge_episode, views
@@ -50,11 +50,11 @@ def conclude(case: Case, known: Waiting) -> Verdict:
     recoveries, blocked = _recoveries(case, known, baselines, details)
     tried = [one for one in case.run.injections if one.call_ns >= 0]
     unhealed = any(one.clear_high_ns < 0 for one in tried)
-    late = _outside(case, known, recoveries, details)
+    late = _outside(case, known, recoveries, details, _threshold_ns(case, known, baselines))
     found = [reason for recovery in recoveries for reason in recovery.reasons]
     reasons = tuple(dict.fromkeys((*found, *late, *blocked, *(("not_healed",) if unhealed else ()))))
-    if any(reason.startswith("part_slow") for reason in reasons):
-        details["slow_parts"] = [_slow(case, one) for one in case.slow[: case.witness_limit]]
+    if slow := case.slow_told(reasons):
+        details["slow_parts"] = slow
     return _verdict(case, reasons, recoveries, known, details)
 
 
@@ -74,10 +74,9 @@ def _recoveries(
     ends_ns = observed(case, known.rows)
     kinds = by_kind(known.rows)
     low, high = views(kinds, known.unaccepted, baselines, cap_ns=cap_ns, looked_ns=ends_ns[1])
-    used = {kind: one for kind, one in baselines.items() if len(kinds[kind])} or baselines
-    threshold_ns = max(one.thresholds_ns(cap_ns)[0] for one in used.values())
+    threshold_ns = _threshold_ns(case, known, baselines)
     blocked = []
-    if not all(one.stable for one in used.values()):
+    if not all(one.stable for one in _used(known, baselines)):
         blocked.append("baseline_unstable")
     if threshold_ns > case.run.limit_ns / 4:
         blocked.append("baseline_too_slow")
@@ -92,6 +91,18 @@ def _recoveries(
     return recoveries, tuple(blocked) if recoveries else ()
 
 
+def _used(known: Waiting, baselines: dict[str, Baseline]) -> list[Baseline]:
+    """Those of the kinds of results that the run has."""
+    kinds = by_kind(known.rows)
+    return [one for kind, one in baselines.items() if len(kinds[kind])] or list(baselines.values())
+
+
+def _threshold_ns(case: Case, known: Waiting, baselines: dict[str, Baseline]) -> int:
+    """θ: the lower one of every kind, of all kinds the highest."""
+    cap_ns = case.run.expect.recovery.threshold_ns
+    return max(one.thresholds_ns(cap_ns)[0] for one in _used(known, baselines))
+
+
 def _still_broken(case: Case, recovery: Recovery, threshold_ns: int) -> Recovery:
     """A FAIL while another fault was in force that nobody healed is not the pipeline's."""
     until_ns = recovery.episode.zero_high_ns + case.run.limit_ns + case.run.hold_ns + threshold_ns
@@ -101,7 +112,9 @@ def _still_broken(case: Case, recovery: Recovery, threshold_ns: int) -> Recovery
     return recovery
 
 
-def _outside(case: Case, known: Waiting, recoveries: list[Recovery], details: dict[str, Any]) -> tuple[str, ...]:
+def _outside(
+    case: Case, known: Waiting, recoveries: list[Recovery], details: dict[str, Any], threshold_ns: int
+) -> tuple[str, ...]:
     """The 99th percentile of the latency of envelopes due outside [inject, recovered]."""
     limit_ns = case.run.expect.latency_p99_outside_faults_ns
     if limit_ns is None:
@@ -117,9 +130,12 @@ def _outside(case: Case, known: Waiting, recoveries: list[Recovery], details: di
     low_ns, high_ns = percentile(times(rows).low_ns, 99), percentile(times(rows).high_ns, 99)
     details["p99_outside_faults_ms"] = [round(low_ns / MS, 3), _ms(high_ns)]
     if low_ns > limit_ns:
-        spared = rows[~overlaps(rows["due_ns"], rows["due_ns"] + limit_ns, case.slow_spans())]
+        # A threshold above a quarter of the limit may be without end.
+        slow = case.slow_spans(min(threshold_ns, case.run.limit_ns // 4))
+        spared = rows[~overlaps(rows["due_ns"], rows["due_ns"] + limit_ns, slow)]
         if not len(spared) or percentile(times(spared).low_ns, 99) <= limit_ns:
-            return case.blamed(int(rows["due_ns"].min()), int(rows["due_ns"].max()) + limit_ns)
+            blamed = case.blamed(int(rows["due_ns"].min()), int(rows["due_ns"].max()) + limit_ns)
+            return blamed or ("latency_not_decided",)
         return ("too_late",)
     return ("latency_not_decided",) if high_ns > limit_ns else ()
 
@@ -142,16 +158,6 @@ def _told(case: Case, recovery: Recovery, high: View, known: Waiting, threshold_
         "reasons": reasons,
         "headroom": room,
         **(figures(case.run, recovery, high, known.rows, threshold_ns) if case.explained else {}),
-    }
-
-
-def _slow(case: Case, part: SlowPart) -> dict[str, Any]:
-    since_s = ((at_ns - case.run.started_ns) / SECOND for at_ns in (part.from_ns, part.until_ns))
-    return {
-        "part": part.on,
-        "between_s": [round(at_s, 2) for at_s in since_s],
-        "median_ms": _ms(part.median_ns),
-        "before_ms": _ms(part.before_ns),
     }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from chaosd.journal.columns import Role, State
+from chaosd.journal.columns import NOT_KNOWN, Role, State
 from chaosd.journal.model import Partition
 from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
@@ -73,7 +73,7 @@ def conclude(case: Case, rows: np.ndarray) -> Verdict:
     if asked.queue == "bounded":
         findings.append(_backlog(case))
     if asked.latency == "as_before":
-        findings.append(_degraded(case, rows))
+        findings += _degraded(case, rows)
     if asked.connections is not None:
         findings.append(_exhausted(case, asked.connections))
     failing = tuple(dict.fromkeys(one.anomaly for one in findings if one.anomaly))
@@ -123,8 +123,14 @@ def _used(case: Case) -> Iterator[tuple[str, str, list[Series]]]:
     for number, part in enumerate(case.run.parts):
         rows = case.exposure[case.exposure["on"] == number]
         if len(rows):
-            count = rows["proxied"].astype(np.int64) + rows["direct"]
-            yield "connections", f"connections to {part}", _in_calm(case, (rows["t_ns"], count))
+            yield "connections", f"connections to {part}", _in_calm(case, (rows["t_ns"], _connections(rows)))
+
+
+def _connections(rows: np.ndarray) -> np.ndarray:
+    """How many the target has to a part. Of a target that chaosd did not start, those through its proxy: who else goes
+    to the part directly is not known.
+    """
+    return np.asarray(rows["proxied"].astype(np.int64) + np.where(rows["direct"] == NOT_KNOWN, 0, rows["direct"]))
 
 
 def _leaks(case: Case) -> list[Finding]:
@@ -169,7 +175,7 @@ def _backlog(case: Case) -> Finding:
     return _grows(trend(_in_calm(case, (t_ns, lag))), margin, "BACKLOG", "envelopes not committed")
 
 
-def _degraded(case: Case, rows: np.ndarray) -> Finding:
+def _degraded(case: Case, rows: np.ndarray) -> list[Finding]:
     """The median of the latency after the last fault is known to be worse by half, and by 20 ms."""
     calm = _calm(case)
     after_ns = max(case.trouble_spans(case.run.limit_ns)[:, 0], default=NEVER_NS)
@@ -177,17 +183,21 @@ def _degraded(case: Case, rows: np.ndarray) -> Finding:
     late = [(rows["due_ns"] >= a) & (rows["due_ns"] <= b) for a, b in calm if a > after_ns]
     later = times(rows[(rows["phase"] == LATER) & np.logical_or.reduce(late)]) if late else times(rows[:0])
     if len(base) < _RESULTS or len(later) < _RESULTS:
-        return Finding("", "resources_too_short", "latency", {})
+        return [Finding("", "resources_too_short", "latency", {})]
     before = [percentile(base.low_ns, 50), percentile(base.high_ns, 50)]
     after = [percentile(later.low_ns, 50), percentile(later.high_ns, 50)]
-    told = {"before_ms": [round(ns / MS, 3) for ns in before], "after_ms": [round(ns / MS, 3) for ns in after]}
+    told: dict[str, Any] = {
+        "before_ms": [round(ns / MS, 3) for ns in before],
+        "after_ms": [round(ns / MS, 3) for ns in after],
+    }
     if after[0] > _worse(before[1]):
         spared = later[~overlaps(later.due_ns, later.due_ns, case.slow_spans())]
         if len(spared) < _RESULTS or percentile(spared.low_ns, 50) <= _worse(before[1]):
-            slow = case.blamed(int(later.due_ns.min()), int(later.due_ns.max()))
-            return Finding("", slow[0], "latency", told)
-        return Finding("DEGRADED", "", "latency", told)
-    return Finding("", "resources_not_decided" if after[1] > _worse(before[0]) else "", "latency", told)
+            slow = case.blamed(int(later.due_ns.min()), int(later.due_ns.max())) or ("resources_not_decided",)
+            told["slow_parts"] = case.slow_told(slow)
+            return [Finding("", reason, "latency", told) for reason in slow]
+        return [Finding("DEGRADED", "", "latency", told)]
+    return [Finding("", "resources_not_decided" if after[1] > _worse(before[0]) else "", "latency", told)]
 
 
 def _worse(than_ns: int) -> int:
@@ -198,7 +208,7 @@ def _exhausted(case: Case, most: int) -> Finding:
     rows = case.exposure
     if not len(rows):
         return Finding("", "resources_unknown", "connections", {})
-    count = rows["proxied"].astype(np.int64) + rows["direct"]
+    count = _connections(rows)
     highest = {part: int(count[rows["on"] == n].max(initial=0)) for n, part in enumerate(case.run.parts)}
     over = ", ".join(f"{number} to {part}" for part, number in highest.items() if number > most)
     return Finding("EXHAUSTED" if over else "", "", f"connections at once: {over}" if over else "connections", highest)

@@ -5,7 +5,9 @@ Times are CLOCK_MONOTONIC nanoseconds. Spans are rows [from, until] of an (n, 2)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from chaosd.journal import inputs
 from chaosd.journal.columns import Outcome, Role
 from chaosd.journal.model import BEATING, ENVELOPES, History, RunFacts
 from chaosd.journal.table import Rows
-from chaosd.kernel.clock import MS
+from chaosd.kernel.clock import MS, SECOND
 
 # Far enough in the future for any time; half of the range, so that sums with it stay inside int64.
 NEVER_NS = np.iinfo(np.int64).max // 2
@@ -35,6 +37,15 @@ class SlowPart:
     until_ns: int
     median_ns: int
     before_ns: int
+
+    def told(self, started_ns: int) -> dict[str, Any]:
+        """For a reader: the span in seconds of the run, the answers in ms, None for one that never came."""
+        return {
+            "part": self.on,
+            "between_s": [round((at_ns - started_ns) / SECOND, 2) for at_ns in (self.from_ns, self.until_ns)],
+            "median_ms": None if self.median_ns >= NEVER_NS else round(self.median_ns / MS, 3),
+            "before_ms": None if self.before_ns >= NEVER_NS else round(self.before_ns / MS, 3),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +112,24 @@ class Case:
         return np.concatenate((self.fault_spans(after_ns), np.array(sick, np.int64).reshape(-1, 2)))
 
     def slow_spans(self, after_ns: int = 0) -> np.ndarray:
-        """The spans in which some part was slow, each `after_ns` longer at its end."""
-        spans = [(one.from_ns, one.until_ns + after_ns) for one in self.slow]
+        """The spans in which some part was slow, each `after_ns` longer at its end: what waited meanwhile is granted
+        that. A span gets at most its own length more, or many moments would excuse all the time between them.
+        """
+        spans = [(one.from_ns, one.until_ns + min(after_ns, one.until_ns - one.from_ns)) for one in self.slow]
         return np.array(spans, np.int64).reshape(-1, 2)
 
     def blamed(self, from_ns: int, until_ns: int) -> tuple[str, ...]:
         """The reasons `part_slow:PART`, of each part that was slow at some time of [from, until]."""
         parts = (one.on for one in self.slow if one.from_ns <= until_ns and one.until_ns >= from_ns)
         return tuple(f"part_slow:{on}" for on in dict.fromkeys(parts))
+
+    def slow_told(self, reasons: Iterable[str]) -> list[dict[str, Any]]:
+        """The longest spans of the parts that `part_slow:PART` among these reasons names, in order of time."""
+        named = {on for kind, _, on in (reason.partition(":") for reason in reasons) if kind == "part_slow"}
+        longest = sorted((one for one in self.slow if one.on in named), key=lambda one: one.from_ns - one.until_ns)
+        return [
+            one.told(self.run.started_ns) for one in sorted(longest[: self.witness_limit], key=lambda one: one.from_ns)
+        ]
 
 
 def open_case(history: History) -> Case:

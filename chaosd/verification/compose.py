@@ -62,7 +62,7 @@ def judge(history: History, verifiers: Sequence[Verifier], *, with_certificate: 
     opened = open_case(history)
     evidence = gather(history)
     run = replace(opened.run, unhealthy=unhealthy(opened.run, evidence.canaries))
-    case = replace(opened, run=run, slow=slow_parts(run, evidence.canaries))
+    case = replace(opened, run=run, slow=slow_parts(run, evidence))
     census = count(history)
     verifiers = [verifier for verifier in verifiers if verifier.applies(case)]
     shares, certificate = tuple(history.partitions()), None

@@ -112,10 +112,13 @@ def _each(run: RunFacts, proofs: tuple[Proof, ...]) -> list[Proof]:
 
 
 def before_faults(run: RunFacts) -> Window:
-    """The time that evidence is compared with: the baseline, or all before the first injection."""
-    first = min((one.call_ns for one in run.injections if one.call_ns >= 0), default=run.started_ns)
+    """The time that evidence is compared with: from the baseline to the first injection, or all before that; the
+    baseline alone where nothing was injected.
+    """
     base = [segment for segment in run.segments if segment.phase == "baseline"]
     start = min((segment.start_ns for segment in base), default=run.started_ns)
+    end = max((segment.start_ns + segment.count * segment.interval_ns for segment in base), default=run.started_ns)
+    first = min((one.call_ns for one in run.injections if one.call_ns >= 0), default=end)
     return Window(min(start, first), first - 1)
 
 

@@ -25,10 +25,11 @@ class Halts:
 
     def blocks(self, from_ns: np.ndarray, until_ns: np.ndarray, before_ns: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Blocks [from, until] by this clock, without those that lie as a whole in one of its spans and `before_ns`
-        before it: what was accepted then may have been held up by what the span is about.
+        before it, or as long before it as it lasts: what was accepted then may have been held up by what it is about.
         """
         around = np.vstack((self._spans, [[_NEVER, _NEVER]]))[np.searchsorted(self._spans[:, 1], from_ns, side="left")]
-        left = (from_ns < around[:, 0] - before_ns) | (until_ns > around[:, 1])
+        before = np.minimum(before_ns, around[:, 1] - around[:, 0])
+        left = (from_ns < around[:, 0] - before) | (until_ns > around[:, 1])
         return self.at(from_ns[left]), self.at(until_ns[left])
 
     def after(self, from_ns: int, lasts_ns: int) -> int:

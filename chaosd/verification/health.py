@@ -14,7 +14,7 @@ from chaosd.journal.model import RunFacts, Unhealthy
 from chaosd.kernel import names
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.verification.case import NEVER_NS, SlowPart, overlaps
-from chaosd.verification.exposure import before_faults
+from chaosd.verification.exposure import Evidence, before_faults
 
 _FAILURES = 2
 _OVER_NS = SECOND
@@ -29,41 +29,55 @@ def unhealthy(run: RunFacts, canaries: np.ndarray) -> tuple[Unhealthy, ...]:
     """The spans of bad health, part by part, those that the run itself noted included."""
     spans = list(run.unhealthy)
     for number, part in enumerate(run.parts):
-        spans.extend(_failing(part, _direct(run, canaries, number)))
+        spans.extend(_failing(part, _direct(run, canaries, number, _faults_on(run, part))))
     return tuple(spans)
 
 
-def slow_parts(run: RunFacts, canaries: np.ndarray) -> tuple[SlowPart, ...]:
-    """The spans in which parts answered late, part by part.
+def slow_parts(run: RunFacts, evidence: Evidence) -> tuple[SlowPart, ...]:
+    """The spans in which parts that the target may use answered late, part by part.
 
     Late is a ping where the median of five, itself in the middle, is above three times that of the time before the
     faults, and above 10 ms more.
     """
     found = []
     for number, part in enumerate(run.parts):
-        rows = _direct(run, canaries, number)
+        if _unused(evidence.exposure, number):
+            continue
+        faults = _faults_on(run, part)
+        rows = _direct(run, evidence.canaries, number, faults)
         rows = rows[rows["probe"] == Probe.PING]
         taken = np.where(rows["outcome"] == ProbeOutcome.OK, rows["done_ns"] - rows["sent_ns"], NEVER_NS)
         before = taken[before_faults(run).of(rows["done_ns"])]
         if len(before) < _ANSWERS:
             continue
-        usual_ns = int(np.median(before))
+        usual_ns = _median(before)
         medians = np.median(np.lib.stride_tricks.sliding_window_view(taken, _ANSWERS), axis=1)
         # Pings before a fault on the part and pings after it are no neighbours.
-        faults = np.searchsorted(np.sort(_faults_on(run, part)[:, 0]), rows["sent_ns"])
-        near = faults[_ANSWERS - 1 :] == faults[: len(medians)]
+        begun = np.searchsorted(np.sort(faults[:, 0]), rows["sent_ns"])
+        near = begun[_ANSWERS - 1 :] == begun[: len(medians)]
         # Each median speaks for the ping in the middle.
         middle = rows[_ANSWERS // 2 :]
         for start, end in _runs(near & (medians > max(_SLOWER * usual_ns, usual_ns + _SLOWER_BY_NS))):
             from_ns, until_ns = int(middle["sent_ns"][start]), int(middle["done_ns"][end - 1])
-            found.append(SlowPart(part, from_ns, until_ns, int(np.median(medians[start:end])), usual_ns))
+            found.append(SlowPart(part, from_ns, until_ns, _median(medians[start:end]), usual_ns))
     return tuple(found)
 
 
-def _direct(run: RunFacts, canaries: np.ndarray, number: int) -> np.ndarray:
-    """The probes of one part past the proxies, outside of faults on it, in order of time."""
+def _unused(exposure: np.ndarray, number: int) -> bool:
+    """Whether the target is known to have had no connection to a part at any time, be it past its proxy."""
+    rows = exposure[exposure["on"] == number]
+    return bool(len(rows) and (rows["proxied"] == 0).all() and (rows["direct"] == 0).all())
+
+
+def _median(taken_ns: np.ndarray) -> int:
+    """The lower one of two in the middle: between an answer and one that never came is no time."""
+    return int(np.sort(taken_ns)[(len(taken_ns) - 1) // 2])
+
+
+def _direct(run: RunFacts, canaries: np.ndarray, number: int, faults: np.ndarray) -> np.ndarray:
+    """The probes of one part past the proxies, outside of `faults` (spans) on it, in order of time."""
     rows = canaries[(canaries["on"] == number) & (canaries["path"] == Path.DIRECT)]
-    rows = rows[~overlaps(rows["sent_ns"], rows["done_ns"], _faults_on(run, run.parts[number]))]
+    rows = rows[~overlaps(rows["sent_ns"], rows["done_ns"], faults)]
     return np.asarray(rows[np.argsort(rows["done_ns"], kind="stable")])
 
 

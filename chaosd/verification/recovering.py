@@ -88,7 +88,7 @@ def judge_episode(
         if _least(run, View(*clock.blocks(low.from_ns, low.until_ns, after_ns)), *times_ns) <= run.limit_ns:
             judged_ns = clock.after(zero_high, run.limit_ns + run.hold_ns) + after_ns
             blamed = case.blamed(zero_low - after_ns, judged_ns)
-            return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, blamed, culprit)
+            return Recovery(episode, low_ns, high_ns, Grade.INCONCLUSIVE, blamed or ("not_decided",), culprit)
         reasons = ("not_recovered" if high_ns is None else "too_slow",)
         return Recovery(episode, low_ns, high_ns, Grade.FAIL, reasons, _culprit(case, known, zero_high, looked_ns))
     short = traffic_ns < zero_high + run.limit_ns + run.hold_ns + threshold_ns

@@ -140,6 +140,18 @@ def test_more_connections_at_once_than_allowed_are_told_with_their_part():
     assert verdict.witnesses[0].detail == "connections at once: 9 to redis"
 
 
+def test_connections_of_a_target_that_chaosd_did_not_start_count_through_the_proxies():
+    """Who else goes to a part directly is not known, and is neither too many nor hides those that are."""
+    for sockets, asked, classes in (
+        (lambda t: np.full(len(t), 3), {"connections": 3}, ()),
+        (lambda t: np.full(len(t), 4), {"connections": 3}, ("EXHAUSTED",)),
+        (lambda t: 3 + t // 4, {"leak": "none"}, ("LEAK",)),
+    ):
+        written = observed(sockets=sockets, **asked)
+        written.columns["exposure"]["direct"] = columns.NOT_KNOWN
+        assert verdict_of(written, "resources").reasons == classes
+
+
 def test_a_sick_stack_takes_these_claims_back():
     verdict = judged(leak="none", files=lambda t: 30 + t)
     assert void(verdict, ("stack_unhealthy:kafka",)).grade is Grade.INCONCLUSIVE
