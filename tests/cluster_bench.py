@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ async def cluster(folder: Path, *, brokers: int = 3, replicas: int = 2) -> Async
     directory.mkdir()
     extra = {BROKERS: brokers} if brokers > 1 else {}
     records.save(directory, records.Record("cluster", str(directory), "embedded", kept=True, extra=extra))
-    guard = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=folder / "watchdog.log")
+    guard = await Child.start("chaosd.healing.watchdog", stderr_log=folder / "watchdog.log")
     await guard.send({"cmd": "arm", "testbed": str(directory), "teardown": True, "run_id": "", "run_dir": None})
     try:
         bed = await Testbed.up(directory)

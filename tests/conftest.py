@@ -6,7 +6,6 @@ A watchdog guards it: a test run that is killed leaves no server behind.
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,9 +26,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """Redis, PostgreSQL, Kafka and Toxiproxy, shared by all tests: leave it as you found it."""
     folder = tmp_path_factory.mktemp("testbed") / "session"
     folder.mkdir()
-    guard = await Child.start(
-        [sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=folder.parent / "watchdog.log"
-    )
+    guard = await Child.start("chaosd.healing.watchdog", stderr_log=folder.parent / "watchdog.log")
     await guard.send({"cmd": "arm", "testbed": str(folder), "teardown": True, "run_id": "", "run_dir": None})
     provider = EmbeddedProvider()
     running = await provider.up(folder, str(folder))

@@ -313,7 +313,6 @@ async def guarded(folder: Path, brokers: int) -> AsyncIterator[None]:
 
     Once it is up nobody owns it: it stays until `chaosd stack down`.
     """
-    import sys
     from dataclasses import replace
 
     from chaosd.kernel.errors import StackError
@@ -325,7 +324,7 @@ async def guarded(folder: Path, brokers: int) -> AsyncIterator[None]:
     announce(folder.name, provider="embedded", kept=True, owner=owner_of_this_process(), extra=extra)
     watchdog = None
     try:
-        watchdog = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"])
+        watchdog = await Child.start("chaosd.healing.watchdog")
         await watchdog.send({"cmd": "arm", "run_dir": None, "testbed": str(folder), "teardown": True, "run_id": ""})
         async for event in watchdog.events():
             if event["event"] == "armed":

@@ -60,15 +60,14 @@ async def _listen(commands: Any, stop: Stop) -> None:
     stop.set("the surface that started this run is gone")
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Run the conductor. An unforeseen error is written to standard error, which is the run's conductor log."""
     try:
-        code = asyncio.run(_main())
+        return asyncio.run(_main())
     except BaseException:  # noqa: BLE001 - the last stop: whatever it is, it is logged and the watchdog heals
         log.of("conductor").exception("the conductor broke")
-        sys.exit(Exit.ABORTED)
-    sys.exit(code)
+        return Exit.ABORTED
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ async def start(request: RunRequest, log: Path) -> RunHandle:
     """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        child = await Child.start([sys.executable, "-m", "chaosd.conductor"], stderr_log=log)
+        child = await Child.start("chaosd.conductor", stderr_log=log)
     except OSError as error:
         raise JournalError(
             f"runs cannot be written to {log.parent}: {error.strerror}", remedy="give another folder with --runs-dir"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +78,8 @@ async def _after_death(last: dict[str, dict[str, Any]], code: int | None, on_eve
     except TimeoutError:
         last["error"] = _error("the watchdog has not healed everything", Exit.UNHEALED, "`chaosd heal`")
     run_dir = Path(run["run_dir"])
-    argv = [sys.executable, "-m", "chaosd.report.judge", str(run_dir), "--json"]
-    child = await Child.start(argv, stderr_log=run_dir / "logs" / "judge.log")
+    log = run_dir / "logs" / "judge.log"
+    child = await Child.start("chaosd.report.judge", [str(run_dir), "--json"], stderr_log=log)
     try:
         async with asyncio.timeout(_JUDGE_DEADLINE_S):
             async for event in child.events():

@@ -7,7 +7,6 @@ replaced at once and told the same: leases are on disk, so nothing is lost with 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
@@ -72,7 +71,7 @@ class Watchdog:
 
     async def arm(self, kind: str = "watchdog_armed") -> None:
         """Start it and wait until it says that it is armed."""
-        child = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=self._log)
+        child = await Child.start("chaosd.healing.watchdog", stderr_log=self._log)
         await child.send(self._arming())
         try:
             async with asyncio.timeout(_ARM_DEADLINE_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,10 +50,7 @@ class Instrument:
         """Start the process with its configuration in the run directory; does not wait until it is ready."""
         path = self._context.run_dir / "logs" / f"{self.name}.json"
         path.write_text(json.dumps(config, indent=1), encoding="utf-8")
-        self._child = await Child.start(
-            [sys.executable, "-m", f"chaosd.traffic.{self.name}", str(path)],
-            stderr_log=path.with_suffix(".log"),
-        )
+        self._child = await Child.start(f"chaosd.traffic.{self.name}", [str(path)], stderr_log=path.with_suffix(".log"))
         self.alive = True
 
     async def send(self, command: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -117,7 +116,7 @@ class Kept:
 
     async def _arm(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        guard = await Child.start([sys.executable, "-m", "chaosd.healing.watchdog"], stderr_log=self._log)
+        guard = await Child.start("chaosd.healing.watchdog", stderr_log=self._log)
         order: dict[str, Any] = {"run_dir": None, "testbed": str(self.directory), "teardown": True, "run_id": ""}
         order["holder"] = asdict(owner_of_this_process())
         await guard.send({"cmd": "arm", **order})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
@@ -300,7 +299,7 @@ async def _judge(run_dir: Path, emit: Emit) -> dict[str, Any]:
     """Have the sealed journal judged by a process that shares nothing with this one; gives what it said."""
     emit({"event": "phase", "name": "judge", "text": "the journal is sealed; judging it"})
     child = await Child.start(
-        [sys.executable, "-m", "chaosd.report.judge", str(run_dir), "--json"], stderr_log=run_dir / "logs" / "judge.log"
+        "chaosd.report.judge", [str(run_dir), "--json"], stderr_log=run_dir / "logs" / "judge.log"
     )
     said: dict[str, Any] = {}
     try:

@@ -85,12 +85,12 @@ class Child:
         own_session: bool = True,
         stderr_log: Path | None = None,
     ) -> Child:
-        """Start it. `argv` is an argument list, or the name of a module that this interpreter runs with `-m`.
+        """Start it. `argv` is an argument list, or the name of one of chaosd's programs (process/load.py).
 
         `args` are appended, `env` None inherits ours, standard error is appended to `stderr_log` (None: ours). With
         `own_session` a Ctrl-C in the terminal reaches only us. Raises StackError when it cannot be started.
         """
-        command = [sys.executable, "-m", argv] if isinstance(argv, str) else list(argv)
+        command = [sys.executable, "-m", "chaosd.process.load", argv] if isinstance(argv, str) else list(argv)
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(_open_log(stderr_log)) if stderr_log is not None else None
             try:

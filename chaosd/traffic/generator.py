@@ -281,9 +281,7 @@ class Generator:
 
 def main(arguments: list[str]) -> int:
     """Run the process; gives its exit code."""
-    # The long-lived objects of the imports need no collection: it would stall the clock of the sends.
-    gc.collect()
-    gc.freeze()
+    # A collection stalls the clock of the sends, so there are few.
     gc.set_threshold(100_000, 50, 100)
     return run_process(lambda config, clock, parent: Generator(config, clock, parent.emit).run(parent), arguments)
 

