@@ -38,6 +38,7 @@ def taken_by(port: int) -> str:
         return ""
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (handle := spawn.handle_of(int(entry))) and holds(handle, inodes):
-            command = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-            return f"process {entry} ({Path(command).name})"
+            with contextlib.suppress(OSError):  # it may go meanwhile
+                command = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+                return f"process {entry} ({Path(command).name})"
     return "a process of another user"

@@ -266,7 +266,7 @@ def wait_gone(handle: Handle, timeout_s: float) -> bool:
             poller.register(fd, select.POLLIN)
             if not poller.poll(max(timeout_s, 0) * 1000):
                 return False
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it went between opening its file and reading it
         return True
     finally:
         os.close(fd)

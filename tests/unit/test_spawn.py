@@ -60,6 +60,21 @@ def test_a_started_process_is_alive_until_it_has_ended(sleeper, marker):
     assert not spawn.alive(handle)
 
 
+def test_a_process_that_is_reaped_while_its_file_is_read_is_gone(monkeypatch):
+    """The file can be opened before and not be read afterwards, which is another error than that it is not there."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        handle = spawn.handle_of(process.pid)
+
+        def fields(pid: int) -> list[bytes]:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+                process.kill()
+                process.wait()
+                return file.read().rpartition(b")")[2].split()
+
+        monkeypatch.setattr(spawn, "_fields", fields)
+        assert spawn.wait_gone(handle, 5)
+
+
 def test_a_pid_with_another_start_time_is_another_process(sleeper, marker):
     handle = spawn.start(sleeper, marker)
     other = Handle(handle.pid, handle.started + 1)
