@@ -66,7 +66,7 @@ def test_a_process_that_is_reaped_while_its_file_is_read_is_gone(monkeypatch):
         handle = spawn.handle_of(process.pid)
 
         def fields(pid: int) -> list[bytes]:
-            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            with Path(f"/proc/{pid}/stat").open("rb", buffering=0) as file:
                 process.kill()
                 process.wait()
                 return file.read().rpartition(b")")[2].split()
