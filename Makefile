@@ -68,7 +68,7 @@ demo: env stack
 	@$(BIN)/chaosd run experiment redis-latency
 
 # Tests of the real parts mostly wait, so there are more workers than cores; each has a stack of its own. Files in
-# their order: the long ones of the real parts first, unit tests fill the end.
+# their order: the longest first (tests/conftest.py), then all others, of which the unit tests fill the end.
 # Compiled once beforehand: the tests start hundreds of processes, and an environment may forbid them to keep bytecode.
 # So may it forbid pytest to keep the tests as it rewrote them, which costs every worker seconds in every run.
 test: env stack

@@ -14,6 +14,24 @@ from chaosd.process.control import Child
 from chaosd.stack.providers.embedded import EmbeddedProvider
 from chaosd.stack.stack import Stack
 
+# By how long one worker is at them, the longest first: one that begins last would be alone at the end.
+LONG = (
+    "test_real_targets.py",
+    "test_faults.py",
+    "test_real_runs.py",
+    "test_run_that_is_cut_short.py",
+    "test_chaos_yaml.py",
+    "test_death_of_a_process.py",
+    "test_daemon.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers that share the files among them (`make test`) begin with the long ones."""
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
 
 def pytest_configure() -> None:
     """A shell makes what it starts in the background ignore SIGINT, and so would all that tests start and interrupt."""

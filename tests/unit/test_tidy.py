@@ -106,6 +106,12 @@ def test_every_module_is_on_the_map() -> None:
     assert unnamed_modules(modules, (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")) == []
 
 
+def test_files_of_tests_that_begin_first_are_there() -> None:
+    named = re.findall(r'"(test_\w+\.py)"', (ROOT / "tests/conftest.py").read_text(encoding="utf-8"))
+    assert named
+    assert [name for name in named if not list((ROOT / "tests").rglob(name))] == []
+
+
 def test_map_names_no_room_that_is_gone() -> None:
     text = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `(chaosd/[^`]+)` \|", text, re.MULTILINE)
