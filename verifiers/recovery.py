@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from chaosd.journal.model import Partition
+from chaosd.journal.table import Table
 from chaosd.kernel.clock import MS, SECOND
 from chaosd.kernel.verdict import Grade, Verdict, Witness
 from chaosd.verification.baseline import Baseline, measure, percentile, reused
@@ -50,7 +51,7 @@ def conclude(case: Case, known: Waiting) -> Verdict:
     recoveries, blocked = _recoveries(case, known, baselines, details)
     tried = [one for one in case.run.injections if one.call_ns >= 0]
     unhealed = any(one.clear_high_ns < 0 for one in tried)
-    late = _outside(case, known, recoveries, details, _threshold_ns(case, known, baselines))
+    late = _outside(case, known, recoveries, details, baselines)
     found = [reason for recovery in recoveries for reason in recovery.reasons]
     reasons = tuple(dict.fromkeys((*found, *late, *blocked, *(("not_healed",) if unhealed else ()))))
     if slow := case.slow_told(reasons):
@@ -74,9 +75,9 @@ def _recoveries(
     ends_ns = observed(case, known.rows)
     kinds = by_kind(known.rows)
     low, high = views(kinds, known.unaccepted, baselines, cap_ns=cap_ns, looked_ns=ends_ns[1])
-    threshold_ns = _threshold_ns(case, known, baselines)
+    threshold_ns = _threshold_ns(case, kinds, baselines)
     blocked = []
-    if not all(one.stable for one in _used(known, baselines)):
+    if not all(one.stable for one in _used(kinds, baselines)):
         blocked.append("baseline_unstable")
     if threshold_ns > case.run.limit_ns / 4:
         blocked.append("baseline_too_slow")
@@ -91,16 +92,15 @@ def _recoveries(
     return recoveries, tuple(blocked) if recoveries else ()
 
 
-def _used(known: Waiting, baselines: dict[str, Baseline]) -> list[Baseline]:
+def _used(kinds: dict[str, Table], baselines: dict[str, Baseline]) -> list[Baseline]:
     """Those of the kinds of results that the run has."""
-    kinds = by_kind(known.rows)
     return [one for kind, one in baselines.items() if len(kinds[kind])] or list(baselines.values())
 
 
-def _threshold_ns(case: Case, known: Waiting, baselines: dict[str, Baseline]) -> int:
+def _threshold_ns(case: Case, kinds: dict[str, Table], baselines: dict[str, Baseline]) -> int:
     """θ: the lower one of every kind, of all kinds the highest."""
     cap_ns = case.run.expect.recovery.threshold_ns
-    return max(one.thresholds_ns(cap_ns)[0] for one in _used(known, baselines))
+    return max(one.thresholds_ns(cap_ns)[0] for one in _used(kinds, baselines))
 
 
 def _still_broken(case: Case, recovery: Recovery, threshold_ns: int) -> Recovery:
@@ -113,7 +113,7 @@ def _still_broken(case: Case, recovery: Recovery, threshold_ns: int) -> Recovery
 
 
 def _outside(
-    case: Case, known: Waiting, recoveries: list[Recovery], details: dict[str, Any], threshold_ns: int
+    case: Case, known: Waiting, recoveries: list[Recovery], details: dict[str, Any], baselines: dict[str, Baseline]
 ) -> tuple[str, ...]:
     """The 99th percentile of the latency of envelopes due outside [inject, recovered]."""
     limit_ns = case.run.expect.latency_p99_outside_faults_ns
@@ -130,6 +130,7 @@ def _outside(
     low_ns, high_ns = percentile(times(rows).low_ns, 99), percentile(times(rows).high_ns, 99)
     details["p99_outside_faults_ms"] = [round(low_ns / MS, 3), _ms(high_ns)]
     if low_ns > limit_ns:
+        threshold_ns = _threshold_ns(case, by_kind(known.rows), baselines)
         # A threshold above a quarter of the limit may be without end.
         slow = case.slow_spans(min(threshold_ns, case.run.limit_ns // 4))
         spared = rows[~overlaps(rows["due_ns"], rows["due_ns"] + limit_ns, slow)]

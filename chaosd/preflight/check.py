@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import gc
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from chaosd.preflight.rules.rule import Rule, gather_all
 from chaosd.preflight.rules.table import RULES
 from chaosd.preflight.tier2 import findings as typed
 from chaosd.process.crew import Exchange, jobs_here, work_in_parts
+from chaosd.process.load import without_collections
 
 _SIZE_OF_A_PART = 30_000  # syntax nodes, some 10,000 lines: less is not worth a process
 
@@ -41,7 +40,7 @@ def run(
     findings do not depend on it.
     Raises UsageError when there is no Python at `root` or a rule is unknown, ChaosdError when a process was killed.
     """
-    with _without_collector():
+    with without_collections():
         return _run(root, _chosen(rules), evolution, complete=rules is None, tier2=tier2, jobs=jobs)
 
 
@@ -139,18 +138,6 @@ def _evolved(project: Project, evolution: Evolution) -> Iterator[Finding]:
         }
         yield from unread(recorded.load(evolution.event_files(), today), today, mended)
     yield from findings(today, kept, evolution.mode, with_replay=evolution.with_replay)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Millions of nodes that all stay alive: looking for cycles among them finds nothing, and takes a third longer."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _chosen(rules: Collection[str] | None) -> list[Rule]:

@@ -18,16 +18,23 @@ _THREADS = "OPENBLAS_DEFAULT_NUM_THREADS"
 
 
 @contextmanager
-def quickly() -> Iterator[None]:
-    """What is loaded in this block is there to stay: the garbage collector looks at it neither now nor later."""
+def without_collections() -> Iterator[None]:
+    """No garbage collections in this block, in which what is made stays alive: looking for cycles finds nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
-            gc.freeze()
             gc.enable()
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """What is loaded in this block is there to stay: the garbage collector looks at it neither now nor later."""
+    with without_collections():
+        yield
+        gc.freeze()
 
 
 def program(name: str) -> None:
